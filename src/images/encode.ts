@@ -1,0 +1,51 @@
+/**
+ * Pictures out: PNG (lossless, the same bytes for the same pixels) and JPEG, by Deno's own encoders. WebP is not among them: Deno answers a request for it with a PNG.
+ * Samples are rounded to 8 bits here and nowhere else.
+ */
+import type { Picture } from "./picture.ts";
+
+export type ImageFormat = "png" | "jpeg";
+
+export interface EncodeOptions {
+  /** JPEG quality in [0, 1]; PNG has none. Default 0.92. */
+  readonly quality?: number;
+}
+
+/** Writes a picture as a file of `format`: each sample clamped to [0, 1], then round(sample * 255). */
+export async function encodeImage(
+  picture: Picture,
+  format: ImageFormat,
+  { quality = 0.92 }: EncodeOptions = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  const bitmap = await createImageBitmap(new Blob([toBmp(picture)], { type: "image/bmp" }));
+  const canvas = new OffscreenCanvas(picture.width, picture.height);
+  canvas.getContext("bitmaprenderer")!.transferFromImageBitmap(bitmap);
+  const blob = await canvas.convertToBlob({ type: `image/${format}`, quality });
+  return new Uint8Array(await blob.arrayBuffer());
+}
+
+/** A 24-bit BMP: unlike ImageData it has no alpha, so the encoders write RGB, a quarter smaller. Rows go from the bottom up, padded to 4 bytes, as B G R. */
+function toBmp({ width, height, data }: Picture): Uint8Array<ArrayBuffer> {
+  const header = 54;
+  const stride = Math.ceil(width * 3 / 4) * 4;
+  const bmp = new Uint8Array(header + stride * height);
+  const view = new DataView(bmp.buffer);
+  view.setUint16(0, 0x424d); // "BM"
+  view.setUint32(2, bmp.length, true);
+  view.setUint32(10, header, true);
+  view.setUint32(14, 40, true); // the length of this second header
+  view.setInt32(18, width, true);
+  view.setInt32(22, height, true);
+  view.setUint16(26, 1, true); // planes
+  view.setUint16(28, 24, true); // bits a pixel
+  for (let c = 0; c < 3; c++) {
+    for (let y = 0; y < height; y++) {
+      const row = header + (height - 1 - y) * stride + 2 - c;
+      for (let x = 0; x < width; x++) {
+        const value = Math.round(data[(c * height + y) * width + x] * 255);
+        bmp[row + 3 * x] = value < 0 ? 0 : value > 255 ? 255 : value;
+      }
+    }
+  }
+  return bmp;
+}

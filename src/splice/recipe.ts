@@ -1,0 +1,229 @@
+/**
+ * The options of a transfer, said once: the schema below is the only place that knows their names, types, defaults, bounds and help. The command line's flags, the form
+ * fields of HTTP, OpenAPI and every message about a wrong value are made from it. It does not know models, pictures or devices. Invariant: a `Recipe` is complete but
+ * for what only a model or a picture can tell (`model`, `size`, `vit_side`, `vit_longest`), and parsing a recipe's own JSON gives the same recipe.
+ */
+import { z } from "zod";
+
+const weight = () => z.number().min(0).max(1e6);
+
+/** Every option of a transfer, in the order in which help lists them. Pure types: text, as forms and flags give it, is converted by `parseRecipe`. */
+export const recipeSchema = z.strictObject({
+  preset: z.enum(["quick", "paper"]).optional()
+    .describe(
+      "values to start from: quick (bundled model, small, about a minute in software) or paper (dino-vitb8, 2000 steps)",
+    ),
+  model: z.string().min(1).max(1000).optional().describe(
+    "extractor: a name in the model store (default: the best one present)",
+  ),
+  steps: z.number().int().min(1).max(1_000_000).default(2000).describe("training steps"),
+  seed: z.number().int().min(0).max(0xffff_ffff).default(0).describe(
+    "fixes weights, crops and colours: the same seed gives the same picture",
+  ),
+  size: z.number().int().min(32).max(8192).optional().describe(
+    "longest side to train at, in pixels; larger pictures are scaled down (default: the picture's own)",
+  ),
+  augment: z.boolean().default(true).describe("train on random crops, flips and colours instead of the whole pictures"),
+  weight_cls: weight().default(10).describe(
+    "weight of the appearance term: [CLS] of a crop against the appearance picture's",
+  ),
+  weight_ssim: weight().default(1).describe(
+    "weight of the structure term: self-similarity of keys of a crop against the structure picture's",
+  ),
+  weight_id: weight().default(1).describe(
+    "weight of the identity term: keys of the rendered appearance picture against its own",
+  ),
+  weight_entire_cls: weight().default(10).describe("weight of the appearance term on the whole structure picture"),
+  weight_entire_ssim: weight().default(1).describe("weight of the structure term on the whole structure picture"),
+  entire_every: z.number().int().min(1).max(1_000_000).default(75).describe(
+    "the whole picture counts at each step divisible by this",
+  ),
+  learning_rate: z.number().min(1e-7).max(1).default(2e-3).describe("step size of Adam"),
+  vit_side: z.number().int().min(16).max(2048).optional().describe(
+    "short side of what the extractor sees, in pixels (default: the model's native size)",
+  ),
+  vit_longest: z.number().int().min(16).max(4096).optional()
+    .describe("limit of its long side, in pixels (default: 480 for models of 224 pixels, else 15/7 of the short side)"),
+  resize: z.enum(["bilinear", "bicubic"]).default("bilinear").describe("how pictures are resized for the extractor"),
+  blur_probability: z.number().min(0).max(1).default(0.5).describe(
+    "how often a crop of the structure picture is blurred",
+  ),
+  preview_every: z.number().int().min(0).max(1_000_000).default(50).describe("steps between two previews; 0 for none"),
+}).superRefine((recipe, context) => {
+  if (recipe.vit_side !== undefined && recipe.vit_longest !== undefined && recipe.vit_longest < recipe.vit_side) {
+    context.addIssue({
+      code: "custom",
+      path: ["vit_longest"],
+      message: `it must be at least vit_side, ${recipe.vit_side}`,
+    });
+  }
+  if (weightNames.every((name) => recipe[name] === 0)) {
+    context.addIssue({
+      code: "custom",
+      path: ["weight_cls"],
+      message: "one of the weights must be above 0, or there is nothing to train for",
+    });
+  }
+});
+
+/** All options of one transfer; names are the same on the command line (with hyphens), in forms and in JSON. */
+export type Recipe = z.output<typeof recipeSchema>;
+export type RecipeName = keyof Recipe;
+export type Preset = NonNullable<Recipe["preset"]>;
+
+/** What is wrong with one option: `message` says what, why and what is wanted instead. */
+export interface RecipeError {
+  readonly field: string;
+  readonly message: string;
+}
+
+const weightNames = ["weight_cls", "weight_ssim", "weight_id", "weight_entire_cls", "weight_entire_ssim"] as const;
+
+/** The names of all options, in the order of help. */
+export const recipeNames = Object.keys(recipeSchema.shape) as readonly RecipeName[];
+
+/** What each preset sets; options given beside it win. */
+export const presets: Readonly<Record<Preset, Readonly<Partial<Recipe>>>> = {
+  quick: { model: "splice-tiny8", size: 170, steps: 300, vit_side: 96 },
+  paper: { model: "dino-vitb8", steps: 2000 },
+};
+
+/**
+ * Completes and checks options as they come from a command line, a form (text for numbers and booleans) or JSON. An option that is absent or undefined takes its
+ * value from the preset if there is one, else its default. Reports everything that is wrong at once, one message an option.
+ */
+export function parseRecipe(
+  input: Readonly<Record<string, unknown>>,
+): { ok: true; recipe: Recipe } | { ok: false; errors: RecipeError[] } {
+  const given = Object.fromEntries(
+    Object.entries(input).filter(([, value]) => value !== undefined).map((
+      [name, value],
+    ) => [name, fromText(name, value)]),
+  );
+  const preset = recipeSchema.shape.preset.safeParse(given.preset).data;
+  const parsed = recipeSchema.safeParse({ ...(preset && presets[preset]), ...given });
+  if (parsed.success) return { ok: true, recipe: parsed.data };
+  const errors = new Map<string, string>();
+  for (const issue of parsed.error.issues) {
+    if (issue.code === "unrecognized_keys") {
+      for (const name of issue.keys) {
+        errors.set(name, `Cannot use ${name}: there is no such option; did you mean ${closestName(name)}?`);
+      }
+    } else {
+      const name = issue.path[0] as RecipeName;
+      const why = issue.code === "custom" ? issue.message : `it must be ${expectation(name)}`;
+      if (!errors.has(name)) {
+        errors.set(name, `Cannot use ${name} = ${shown(input[name])}: ${why}`);
+      }
+    }
+  }
+  return { ok: false, errors: Array.from(errors, ([field, message]) => ({ field, message })) };
+}
+
+/** One option of the command line, made from the schema. */
+export interface OptionFlag {
+  readonly name: RecipeName;
+  /** As commander reads it: `--weight-cls <number>`, or `--no-augment` for what is on by default. */
+  readonly flag: string;
+  readonly description: string;
+  /** For help only: hand it to the parser as a value, and it would win over a preset. */
+  readonly default: string | number | boolean | undefined;
+}
+
+/** The command line's options, in the order of help. */
+export function optionFlags(): OptionFlag[] {
+  return recipeNames.map((name) => {
+    const { kind, fallback, description, choices } = describe(name);
+    const dashed = name.replaceAll("_", "-");
+    if (kind === "boolean" && fallback === true) {
+      return { name, flag: `--no-${dashed}`, description: `do not ${description}`, default: undefined };
+    }
+    const value = choices
+      ? ` <${choices.join("|")}>`
+      : kind === "boolean"
+      ? ""
+      : kind === "number"
+      ? " <number>"
+      : " <text>";
+    return { name, flag: `--${dashed}${value}`, description, default: fallback };
+  });
+}
+
+/**
+ * What the extractor sees, in pixels: pictures are resized so that the short side is `side`, but the long side at most `longest`.
+ * `nativeSide` is the model's own (224 for the published ones). The published method limits 224-pixel models to 480, which is 15/7 of 224.
+ */
+export function vitSize(
+  recipe: Pick<Recipe, "vit_side" | "vit_longest">,
+  nativeSide: number,
+): { side: number; longest: number } {
+  const side = recipe.vit_side ?? nativeSide;
+  const usual = nativeSide === 224 ? Math.max(480, side) : Math.floor(side * 15 / 7);
+  return { side, longest: recipe.vit_longest ?? usual };
+}
+
+/** A value as messages quote it. */
+function shown(value: unknown): string {
+  const text = typeof value === "string" ? JSON.stringify(value) : String(value);
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+interface Described {
+  readonly kind: "number" | "boolean" | "string";
+  readonly fallback: string | number | boolean | undefined;
+  readonly description: string;
+  readonly choices?: readonly string[];
+  /** Of numbers: the bounds, and whether they are whole. */
+  readonly range?: { readonly least: number; readonly most: number; readonly whole: boolean };
+}
+
+/** What the schema says of one option. */
+function describe(name: RecipeName): Described {
+  const outer = recipeSchema.shape[name];
+  const fallback = outer instanceof z.ZodDefault ? outer.def.defaultValue : undefined;
+  const inner = outer.unwrap();
+  const common = { fallback, description: outer.description ?? "" };
+  if (inner instanceof z.ZodEnum) return { ...common, kind: "string", choices: inner.options };
+  if (inner instanceof z.ZodBoolean) return { ...common, kind: "boolean" };
+  if (inner instanceof z.ZodString) return { ...common, kind: "string" };
+  const range = { least: inner.minValue ?? -Infinity, most: inner.maxValue ?? Infinity, whole: inner.isInt };
+  return { ...common, kind: "number", range };
+}
+
+/** What a value of this option has to be, for messages. */
+function expectation(name: RecipeName): string {
+  const { kind, choices, range } = describe(name);
+  if (choices) return choices.join(" or ");
+  if (range) return `a ${range.whole ? "whole " : ""}number from ${range.least} to ${range.most}`;
+  return kind === "boolean" ? "true or false" : "a name";
+}
+
+/** Forms and flags carry text: reads it as the option's own type where it can, and leaves the rest for the schema to refuse. */
+function fromText(name: string, value: unknown): unknown {
+  if (typeof value !== "string" || !Object.hasOwn(recipeSchema.shape, name)) return value;
+  const { kind } = describe(name as RecipeName);
+  const text = value.trim();
+  if (kind === "number") return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : value;
+  if (kind === "boolean") return text === "true" ? true : text === "false" ? false : value;
+  return text;
+}
+
+function closestName(name: string): RecipeName {
+  const plain = name.toLowerCase().replaceAll("-", "_");
+  return recipeNames.map((known) => ({ known, far: editDistance(plain, known) })).reduce((best, one) =>
+    one.far < best.far ? one : best
+  ).known;
+}
+
+/** Levenshtein's distance: how many characters to insert, delete or replace. */
+function editDistance(a: string, b: string): number {
+  let above = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      row.push(Math.min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    }
+    above = row;
+  }
+  return above[b.length];
+}

@@ -64,7 +64,7 @@ function prepare(given: MatmulShape): Problem {
     throw new Error("Bug: split matmul has a batch or an epilogue");
   }
 
-  const turned = n < m && n <= 16;
+  const turned = n < m && n <= 24;
   const shape = turned ? transposed(given) : given;
   const chain = renderChain(shape.epilogue, "e");
   const sides = { z, m: shape.a.shape[1], n: shape.b.shape[2], k };
@@ -74,7 +74,8 @@ function prepare(given: MatmulShape): Problem {
     m: sides.m,
     n: sides.n,
     k,
-    k_chunk: split ? ceilDiv(k, given.splits) : 0,
+    // A multiple of four, so that a chunk can be read by vec4.
+    k_chunk: split ? ceilDiv(ceilDiv(k, given.splits), 4) * 4 : 0,
     ...strideParams("a", shape.a),
     ...strideParams("b", shape.b),
     ...strideParams("out", shape.out),
@@ -133,15 +134,18 @@ function assemble(problem: Problem, spec: {
   prelude?: string;
   body: string;
   subgroups?: boolean;
+  /** Element types of a and b, where they are not f32. */
+  elements?: readonly string[];
 }): Kernel {
   const { sides: { z, m, n, k }, shape, params, chain, turned } = problem;
   const products = m * n * k * (shape.splits > 1 ? 1 : z);
-  const elements = [shape.a, shape.b, shape.out, ...(shape.epilogue?.operands ?? []).map(({ layout }) => layout)];
+  const layouts = [shape.a, shape.b, shape.out, ...(shape.epilogue?.operands ?? []).map(({ layout }) => layout)];
+  const a = { name: "a", access: "read" as const, element: spec.elements?.[0] ?? "f32" };
+  const b = { name: "b", access: "read" as const, element: spec.elements?.[1] ?? "f32" };
   return kernel({
     name: spec.name,
     bindings: [
-      { name: turned ? "b" : "a", access: "read" },
-      { name: turned ? "a" : "b", access: "read" },
+      ...(turned ? [b, a] : [a, b]),
       ...chain.bindings,
       { name: "out", access: "write" },
     ],
@@ -151,7 +155,7 @@ function assemble(problem: Problem, spec: {
     prelude: spec.prelude ?? "",
     body: spec.body,
     subgroups: spec.subgroups ?? false,
-    cost: { flops: 2 * products, bytes: 4 * elements.reduce((sum, layout) => sum + sizeOf(layout.shape), 0) },
+    cost: { flops: 2 * products, bytes: 4 * layouts.reduce((sum, layout) => sum + sizeOf(layout.shape), 0) },
   });
 }
 
@@ -160,69 +164,139 @@ function lines(count: number, text: (i: number) => string): string {
   return Array.from({ length: count }, (_, i) => text(i)).join("\n");
 }
 
-/** The tile that wastes least of `m` rows. Few sizes, because each is a pipeline. */
-function subgroupTile(m: number): Tile {
-  if (m === 1) return { rows: 1, columns: 64 };
-  if (m <= 4) return { rows: 4, columns: 64 };
-  if (m <= 8) return { rows: 8, columns: 32 };
-  return { rows: 16, columns: 32 };
-}
-
+/** Lanes of a subgroup. */
+const LANES = 8;
 /** Subgroups that share a workgroup, each with a tile of its own. */
 const SUBGROUPS = 4;
 
 /**
- * One subgroup of 8 lanes a tile. A software driver pays for each load as if it were arithmetic for a hundred lanes, but a
- * broadcast is free: so each step of k loads a column of a with lane = row and a row of b with lane = column, and gives
- * every lane all the rows by broadcast. The sums are variables, not an array, to be registers; k is not unrolled.
+ * How a subgroup reads an operand: an element at a time, or four at once along k or along the side that is not k. A vec4
+ * costs about two scalar loads, but every address has to be a multiple of four.
+ */
+type Reading = "scalar" | "along_k" | "along_side";
+
+/** `side` and `depth` are the axes of m or n, and of k. */
+function readingOf({ offset, shape, strides }: Layout, side: 1 | 2, depth: 1 | 2): Reading {
+  const aligned = (dense: number, other: number) =>
+    strides[dense] === 1 && [offset, shape[dense], strides[0], strides[other]].every((x) => x % 4 === 0);
+  if (aligned(depth, side)) return "along_k";
+  return aligned(side, depth) ? "along_side" : "scalar";
+}
+
+/** The tile for `m` rows. Few sizes, because each is a pipeline; the 9 rows are what a tile's loads of b cost. */
+function subgroupTile(m: number): Tile {
+  if (m === 1) return { rows: 1, columns: 64 };
+  if (m <= 4) return { rows: 4, columns: 64 };
+  if (m <= 8) return { rows: 8, columns: 64 };
+  const cost = (rows: number) => ceilDiv(m, rows) * (rows + 9);
+  return { rows: cost(16) < cost(24) ? 16 : 24, columns: 32 };
+}
+
+/**
+ * One subgroup of 8 lanes a tile. A software driver pays for a load as if it were arithmetic for a hundred lanes, but a
+ * broadcast is free: so a column of a is loaded with lane = row, a row of b with lane = column, and every lane gets all
+ * the rows by broadcast. The sums do not fit in registers: four steps of k are taken at once, and a sum is fetched and put
+ * back once for the four. They are variables, and become an array only to be stored by a loop that is quick to compile.
  */
 function subgroupKernel(problem: Problem, tile: Tile): Kernel {
-  const { sides: { z, m, n }, chain } = problem;
-  const rowVectors = ceilDiv(tile.rows, 8);
-  const columnVectors = tile.columns / 8;
+  const { sides: { z, m, n }, shape, chain } = problem;
+  const aReading = readingOf(shape.a, 1, 2) === "along_k" ? "along_k" : "scalar";
+  const bReading = readingOf(shape.b, 2, 1);
+  const columnVectors = tile.columns / LANES;
+  const a = subgroupOperand("a", aReading, ceilDiv(tile.rows, LANES));
+  const b = subgroupOperand("b", bReading, columnVectors);
+  // An operand that is read along k has a multiple of four of them.
+  const guarded = aReading !== "along_k" && bReading !== "along_k";
   const tiles = z * ceilDiv(m, tile.rows) * ceilDiv(n, tile.columns);
   const each = (text: (row: number, vector: number) => string) =>
     lines(tile.rows, (row) => lines(columnVectors, (vector) => text(row, vector)));
   const body = `
-  let index = (group.x + group.y * groups.x) * ${SUBGROUPS} + local.x / 8;
+  let index = (group.x + group.y * groups.x) * ${SUBGROUPS} + local.x / ${LANES};
   let tiles = p.row_tiles * p.column_tiles;
   if (index >= tiles * p.z) { return; }
   let z = index / tiles;
   let row0 = index % tiles / p.column_tiles * ${tile.rows};
-  let column0 = index % p.column_tiles * ${tile.columns} + lane;
+  let column0 = index % p.column_tiles * ${tile.columns};
 ${OPERANDS_OF_Z}
-${
-    lines(rowVectors, (i) =>
-      `  var a${i}_at = a_base + min(row0 + ${i * 8} + lane, p.m - 1) * p.a_row + k_begin * p.a_column;`)
-  }
-${
-    lines(columnVectors, (i) =>
-      `  var b${i}_at = b_base + min(column0 + ${i * 8}, p.n - 1) * p.b_column + k_begin * p.b_row;`)
-  }
+${a.begin("row0", "p.m")}
+${b.begin("column0", "p.n")}
 ${each((row, vector) => `  var sum_${row}_${vector} = 0.0;`)}
-  for (var k = k_begin; k < k_end; k++) {
-${lines(rowVectors, (i) => `    let a${i} = a[a${i}_at];\n    a${i}_at += p.a_column;`)}
-${lines(columnVectors, (i) => `    let b${i} = b[b${i}_at];\n    b${i}_at += p.b_row;`)}
-${lines(tile.rows, (row) => `    let row${row} = subgroupBroadcast(a${row >> 3}, ${row & 7}u);`)}
-${each((row, vector) => `    sum_${row}_${vector} = fma(row${row}, b${vector}, sum_${row}_${vector});`)}
+  for (var k = k_begin; k < k_end; k += 4) {
+${guarded ? lines(4, (u) => `    let step${u} = min(k + ${u}, k_end - 1) - k;`) : ""}
+${a.load(guarded)}
+${b.load(guarded)}
+${
+    lines(tile.rows, (row) =>
+      `    {
+${lines(4, (u) => `      let x${u} = subgroupBroadcast(${a.element(row >> 3, u)}, ${row & 7}u);`)}
+${
+        lines(columnVectors, (v) =>
+          lines(4, (u) => `      sum_${row}_${v} = fma(x${u}, ${b.element(v, u)}, sum_${row}_${v});`))
+      }
+    }`)
+  }
   }
   var sums: array<f32, ${tile.rows * columnVectors}>;
 ${each((row, vector) => `  sums[${row * columnVectors + vector}] = sum_${row}_${vector};`)}
   for (var i = 0; i < ${tile.rows * columnVectors}; i++) {
     let row = row0 + i / ${columnVectors};
-    let column = column0 + i % ${columnVectors} * 8;
+    let column = column0 + ${b.position(`i % ${columnVectors}`)};
     if (row < p.m && column < p.n) {
       ${store(chain, "sums[i]", "row", "column")}
     }
   }`;
-  return assemble(problem, {
+  const vectorParams = (name: "a" | "b", reading: Reading) =>
+    reading === "scalar" ? {} : Object.fromEntries(
+      ["offset", "z", "row", "column"].map((
+        word,
+      ) => [`${name}_${word}`, Math.ceil(problem.params[`${name}_${word}`] / 4)]),
+    );
+  return assemble({
+    ...problem,
+    params: { ...problem.params, ...vectorParams("a", aReading), ...vectorParams("b", bReading) },
+  }, {
     name: `matmul_subgroup_${tile.rows}x${tile.columns}`,
-    workgroup: [8 * SUBGROUPS, 1, 1],
+    workgroup: [LANES * SUBGROUPS, 1, 1],
     groups: ceilDiv(tiles, SUBGROUPS),
     tile,
+    elements: [aReading, bReading].map((reading) => reading === "scalar" ? "f32" : "vec4f"),
     body,
     subgroups: true,
   });
+}
+
+/** The text that reads one operand of a subgroup's tile, `vectors` x 8 long on its side and four steps of k deep. */
+function subgroupOperand(name: "a" | "b", reading: Reading, vectors: number) {
+  const [side, depth] = name === "a" ? ["p.a_row", "p.a_column"] : ["p.b_column", "p.b_row"];
+  const wide = reading === "along_side";
+  const loads = wide ? vectors / 4 : vectors;
+  const zero = wide ? "vec4f()" : "0.0";
+  return {
+    /** Addresses of the first elements, clamped to the side's `end`. */
+    begin: (origin: string, end: string) =>
+      lines(loads, (i) => {
+        const at = wide
+          ? `min(${origin} + lane * 4 + ${i * 4 * LANES}, ${end} - 1) / 4`
+          : `min(${origin} + lane + ${i * LANES}, ${end} - 1) * ${side}`;
+        return `  var ${name}${i}_at = ${name}_base + ${at} + k_begin ${reading === "along_k" ? "/ 4" : `* ${depth}`};`;
+      }),
+    /** Loads four steps of k and moves on; guarded, those beyond k_end are 0, whatever lies there. */
+    load: (guarded: boolean) =>
+      lines(loads, (i) => {
+        if (reading === "along_k") return `    let ${name}${i} = ${name}[${name}${i}_at];\n    ${name}${i}_at += 1;`;
+        return lines(4, (u) => {
+          const at = `${name}[${name}${i}_at + ${guarded ? `step${u}` : u} * ${depth}]`;
+          return `    let ${name}${i}_${u} = ${guarded && u > 0 ? `select(${zero}, ${at}, k + ${u} < k_end)` : at};`;
+        }) + `\n    ${name}${i}_at += 4 * ${depth};`;
+      }),
+    /** The value of step u in vector i. */
+    element: (i: number, u: number) => {
+      if (reading === "along_k") return `${name}${i}[${u}]`;
+      return wide ? `${name}${i >> 2}_${u}[${i & 3}]` : `${name}${i}_${u}`;
+    },
+    /** Where along its side the lane's element of vector `i`, an expression, lies. */
+    position: (i: string) => wide ? `lane * 4 + (${i}) / 4 * ${4 * LANES} + (${i}) % 4` : `lane + (${i}) * ${LANES}`,
+  };
 }
 
 /** One invocation a tile of registers: what needs no subgroups and no barrier. */

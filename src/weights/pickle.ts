@@ -180,7 +180,7 @@ function step(m: Machine, opcode: number): void {
 class Machine {
   readonly memo = new Map<number, unknown>();
   readonly options: PickleOptions;
-  readonly #globals: ReadonlySet<unknown>;
+  readonly #globals: ReadonlyMap<unknown, PickleGlobal>; // by identity
   readonly #bytes: Uint8Array;
   readonly #utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   readonly #below: unknown[][] = []; // the stacks under each open mark
@@ -190,11 +190,11 @@ class Machine {
   constructor(bytes: Uint8Array, options: PickleOptions) {
     this.#bytes = bytes;
     this.options = options;
-    this.#globals = new Set(options.globals.values());
+    this.#globals = new Map(Array.from(options.globals.values(), (global) => [global, global]));
   }
 
   expect(condition: boolean, otherwise: string): void {
-    if (!condition) throw new Error(`${otherwise} (at byte ${this.#at})`);
+    if (!condition) throw new Error(`${otherwise}, at byte ${this.#at}`);
   }
 
   slice(count: number): Uint8Array {
@@ -203,7 +203,8 @@ class Machine {
     return this.#bytes.subarray(this.#at - count, this.#at);
   }
   u8(): number {
-    return this.slice(1)[0];
+    this.expect(this.#at < this.#bytes.length, "it ends in the middle of a value");
+    return this.#bytes[this.#at++];
   }
   u32(): number {
     const [a, b, c, d] = this.slice(4);
@@ -232,7 +233,8 @@ class Machine {
     return this.#stack[this.#stack.length - 1];
   }
   pop(): unknown {
-    return this.popMany(1)[0];
+    this.expect(this.#stack.length > 0, "its stack is empty");
+    return this.#stack.pop();
   }
   popMany(count: number): unknown[] {
     this.expect(this.#stack.length >= count, "its stack is empty");
@@ -277,16 +279,12 @@ class Machine {
   }
   reduce(): void {
     const [callee, args] = this.popMany(2);
-    if (!this.#isGlobal(callee) || callee.call === undefined) {
-      throw new Forbidden(
-        `calls ${this.#isGlobal(callee) ? callee.name : "what is no function"}, which no state dict needs`,
-      );
+    const known = this.#globals.get(callee);
+    if (known?.call === undefined) {
+      throw new Forbidden(`calls ${known?.name ?? "what is no function"}, which no state dict needs`);
     }
-    if (!Array.isArray(args)) throw new Error(`${callee.name} is called without a tuple`);
-    this.push(callee.call(args));
-  }
-  #isGlobal(value: unknown): value is PickleGlobal {
-    return this.#globals.has(value);
+    if (!Array.isArray(args)) throw new Error(`${known.name} is called without a tuple`);
+    this.push(known.call(args));
   }
 }
 

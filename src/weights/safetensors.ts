@@ -48,7 +48,9 @@ export function encodeSafetensors(tensors: StateDict, options: SafetensorsOption
     }
     if (elementCount(shape) !== data.length) {
       throw new WeightsError(
-        `Cannot store ${quote(name)}: its shape ${shapeText(shape)} does not match its ${data.length} elements.`,
+        `Cannot store ${quote(name)}: its shape ${
+          shapeText(shape)
+        } does not match its ${data.length} elements, a shape that holds them all is needed.`,
       );
     }
     const end = offset + data.length * (half ? 2 : 4);

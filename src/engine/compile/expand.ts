@@ -1,0 +1,22 @@
+/** Replaces ops that are written in terms of others by what they are written as, until none is left. */
+import { type Graph, type Pass, rebuild, valuesOf, withInputs } from "../ir/graph.ts";
+
+const composite = (graph: Graph) =>
+  valuesOf(graph).some((value) => value.kind === "apply" && value.op.lower.kind === "graph");
+
+export const expandComposites: Pass = {
+  name: "expand",
+  run(graph) {
+    let now = graph;
+    while (composite(now)) {
+      now = rebuild(
+        now,
+        (value, inputs) =>
+          value.kind === "apply" && value.op.lower.kind === "graph"
+            ? value.op.lower.expand(inputs, value.attrs)
+            : withInputs(value, inputs),
+      );
+    }
+    return now;
+  },
+};

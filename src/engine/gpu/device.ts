@@ -1,0 +1,159 @@
+/**
+ * Opening an adapter: features are probed by asking for them, limits are the adapter's own, and what comes back knows how
+ * kernels should be written for it. Nothing is decided by a vendor's name.
+ */
+import type { Profile } from "../ir/program.ts";
+import { EngineError } from "../ir/type.ts";
+
+export interface Gpu {
+  readonly device: GPUDevice;
+  readonly info: AdapterInfo;
+  readonly profile: Profile;
+  readonly limits: { readonly bindingBytes: number; readonly bufferBytes: number; readonly uniformAlignment: number };
+  /** timestamp-query works: kernels can be timed. */
+  readonly timestamps: boolean;
+  /** Why the device was lost, once it is. */
+  lost(): string | null;
+  close(): void;
+}
+
+export interface AdapterInfo {
+  readonly name: string;
+  readonly software: boolean;
+  /** Lanes of a subgroup that were seen to work, 0 where subgroups are not to be had. */
+  readonly subgroup: number;
+  readonly features: readonly string[];
+}
+
+export interface OpenOptions {
+  /** Forces a set of kernels, for tests and comparisons. */
+  readonly profile?: Profile["name"];
+}
+
+/** Opens the best adapter. Throws EngineError with what to do where there is none. */
+export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) {
+    throw new EngineError(
+      "Cannot open a GPU: no WebGPU adapter was found. A Vulkan, Metal or DirectX 12 driver is needed; on Debian or Ubuntu " +
+        "`apt-get install mesa-vulkan-drivers libvulkan1` brings one that works without a graphics card. `splice doctor` tells more",
+    );
+  }
+  const { device, subgroups } = await requestDevice(adapter);
+  let lost: string | null = null;
+  device.lost.then((reason) => lost = reason.message || reason.reason || "no reason given");
+  const subgroup = subgroups ? await probeSubgroups(device) : 0;
+  const software = adapter.info.isFallbackAdapter;
+  const name = options.profile ?? (software ? (subgroup === 8 ? "subgroup8" : "portable") : "workgroup");
+  if (name === "subgroup8" && subgroup !== 8) {
+    device.destroy();
+    throw new EngineError(
+      `Cannot use the subgroup8 kernels on ${adapter.info.description}: its subgroups are not of 8 lanes`,
+    );
+  }
+  const { limits } = device;
+  return {
+    device,
+    info: {
+      name: adapter.info.description || `${adapter.info.vendor} ${adapter.info.device}`,
+      software,
+      subgroup,
+      features: [...device.features, ...(subgroups ? ["subgroups"] : [])],
+    },
+    profile: {
+      name,
+      maxStorageBuffers: limits.maxStorageBuffersPerShaderStage,
+      maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
+      maxInvocations: Math.min(256, limits.maxComputeInvocationsPerWorkgroup),
+    },
+    limits: {
+      bindingBytes: limits.maxStorageBufferBindingSize,
+      bufferBytes: limits.maxBufferSize,
+      uniformAlignment: limits.minUniformBufferOffsetAlignment,
+    },
+    timestamps: device.features.has("timestamp-query"),
+    lost: () => lost,
+    close: () => device.destroy(),
+  };
+}
+
+/** `adapter.features` does not list subgroups even where they work, so they are asked for and the refusal is the answer. */
+async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; subgroups: boolean }> {
+  const { limits } = adapter;
+  const wanted: GPUFeatureName[] = (["timestamp-query", "shader-f16"] as const).filter((feature) =>
+    adapter.features.has(feature)
+  );
+  const requiredLimits: Record<string, number> = {
+    maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+    maxBufferSize: limits.maxBufferSize,
+    maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
+    maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+    maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+    maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
+    maxComputeWorkgroupSizeY: limits.maxComputeWorkgroupSizeY,
+  };
+  try {
+    const device = await adapter.requestDevice({
+      requiredFeatures: [...wanted, "subgroups" as GPUFeatureName],
+      requiredLimits,
+    });
+    return { device, subgroups: true };
+  } catch {
+    return { device: await adapter.requestDevice({ requiredFeatures: wanted, requiredLimits }), subgroups: false };
+  }
+}
+
+/** Runs sums and broadcasts of known results: a feature that is there and wrong is not there. */
+async function probeSubgroups(device: GPUDevice): Promise<number> {
+  const code = `
+@group(0) @binding(0) var<storage, read_write> out: array<f32>;
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) i: u32, @builtin(subgroup_size) size: u32, @builtin(subgroup_invocation_id) lane: u32) {
+  out[i] = f32(size);
+  out[64u + i] = subgroupAdd(f32(i)) - f32(size) * (f32(i - lane) + 0.5 * f32(size - 1u));
+  out[128u + i] = subgroupBroadcast(f32(i), 1u) - f32(i - lane) - 1.0;
+  out[192u + i] = subgroupMax(f32(i)) - f32(i - lane + size - 1u);
+}`;
+  device.pushErrorScope("validation");
+  const bytes = 4 * 256;
+  const out = device.createBuffer({
+    label: "probe",
+    size: bytes,
+    usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC,
+  });
+  const read = device.createBuffer({
+    label: "probe read",
+    size: bytes,
+    usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+  });
+  try {
+    const pipeline = device.createComputePipeline({
+      label: "probe",
+      layout: "auto",
+      compute: { module: device.createShaderModule({ code }) },
+    });
+    const bindings = device.createBindGroup({
+      layout: pipeline.getBindGroupLayout(0),
+      entries: [{ binding: 0, resource: { buffer: out } }],
+    });
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, bindings);
+    pass.dispatchWorkgroups(1);
+    pass.end();
+    encoder.copyBufferToBuffer(out, 0, read, 0, bytes);
+    device.queue.submit([encoder.finish()]);
+    if (await device.popErrorScope()) return 0;
+    await read.mapAsync(GPUMapMode.READ);
+    const seen = new Float32Array(read.getMappedRange().slice(0));
+    const right = seen.subarray(0, 64).every((size) => size === seen[0]) &&
+      seen.subarray(64).every((rest) => rest === 0);
+    return right ? seen[0] : 0;
+  } catch {
+    return 0;
+  } finally {
+    out.destroy();
+    read.destroy();
+  }
+}

@@ -1,0 +1,345 @@
+/**
+ * Reading programs aloud: buffers, pipelines and bind groups are made once when programs are loaded; a run is one command
+ * buffer and one submit, and allocates nothing.
+ *
+ * States are shared by name among the programs of a runtime, scratch by rank of size, so that several programs (a step, a step
+ * with the whole image, other crop sizes) need no more memory than the largest. Nothing here is thread-safe; one runtime, one owner.
+ */
+import type { BufferId, Kernel, Program, Slice, Step } from "../ir/program.ts";
+import { EngineError } from "../ir/type.ts";
+import type { Gpu } from "./device.ts";
+import { numberedSource } from "./source.ts";
+
+export type Feeds = ReadonlyMap<string, Float32Array>;
+
+/** A program whose buffers, pipelines and bind groups exist. */
+export interface Loaded {
+  readonly program: Program;
+  readonly commands: readonly Command[];
+  readonly buffers: ReadonlyMap<BufferId, GPUBuffer>;
+}
+
+interface Command {
+  readonly step: Step;
+  readonly pipeline: GPUComputePipeline | null;
+  readonly bindings: GPUBindGroup | null;
+}
+
+/** Results of several runs, gathered on the GPU and read together. */
+export interface Log {
+  readonly buffer: GPUBuffer;
+  readonly width: number;
+  readonly slots: number;
+}
+
+export interface Runtime {
+  readonly gpu: Gpu;
+  /** Makes everything the programs need. Compiles each distinct kernel once, ever. */
+  load(programs: readonly Program[]): Promise<Loaded[]>;
+  /** Feeds, runs and, if asked, keeps one output in a slot of a log. One command buffer, one submit. */
+  run(loaded: Loaded, feeds?: Feeds, keep?: { output: string; log: Log; slot: number }): void;
+  /** Sets a state; it may be loaded later. Data is copied. */
+  writeState(name: string, data: Float32Array): void;
+  readState(name: string): Promise<Float32Array>;
+  readOutput(loaded: Loaded, name: string): Promise<Float32Array>;
+  /** A log of `slots` results of `width` numbers. */
+  openLog(width: number, slots: number): Log;
+  /** Waits for everything submitted, and reads the first `count` slots. */
+  readLog(log: Log, count: number): Promise<Float32Array>;
+  /** Waits until the GPU has done all that was submitted; throws EngineError if it was lost. */
+  settle(): Promise<void>;
+  /** Bytes of all buffers, and pipelines made. */
+  usage(): { bytes: number; pipelines: number };
+  close(): void;
+}
+
+export function openRuntime(gpu: Gpu): Runtime {
+  const { device } = gpu;
+  const states = new Map<string, GPUBuffer>();
+  const pipelines = new Map<string, GPUComputePipeline>();
+  const owned = new Set<GPUBuffer>();
+  let scratchPool: GPUBuffer[] = [];
+
+  function allocate(label: string, bytes: number, usage: number): GPUBuffer {
+    if (bytes > gpu.limits.bufferBytes) {
+      throw new EngineError(
+        `Cannot allocate ${label}: ${megabytes(bytes)}, and a buffer of this device has at most ${
+          megabytes(gpu.limits.bufferBytes)
+        }; choose a smaller size`,
+      );
+    }
+    const buffer = device.createBuffer({ label, size: Math.ceil(Math.max(bytes, 4) / 4) * 4, usage });
+    owned.add(buffer);
+    return buffer;
+  }
+
+  const STORAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+
+  function stateBuffer(name: string, bytes: number): GPUBuffer {
+    const known = states.get(name);
+    if (known && known.size >= bytes) return known;
+    if (known) throw new Error(`Bug: state ${name} has ${known.size} bytes, a program wants ${bytes}`);
+    const buffer = allocate(name, bytes, STORAGE);
+    states.set(name, buffer);
+    return buffer;
+  }
+
+  /** Scratch by rank of size: the nth largest of every program is the same buffer, as long as it fits. */
+  function scratchBuffers(program: Program): Map<BufferId, GPUBuffer> {
+    const wanted = [...program.buffers].filter(([, { role }]) => role.kind === "scratch").sort(([, a], [, b]) =>
+      b.bytes - a.bytes
+    );
+    const made = new Map<BufferId, GPUBuffer>();
+    const pool = [...scratchPool];
+    for (const [rank, [id, { bytes }]] of wanted.entries()) {
+      if (!pool[rank] || pool[rank].size < bytes) pool[rank] = allocate(`scratch ${rank}`, bytes, STORAGE);
+      made.set(id, pool[rank]);
+    }
+    scratchPool = pool.sort((a, b) => b.size - a.size);
+    return made;
+  }
+
+  async function pipelineFor(kernel: Kernel, origin: string): Promise<GPUComputePipeline> {
+    const known = pipelines.get(kernel.wgsl);
+    if (known) return known;
+    device.pushErrorScope("validation");
+    const entries: GPUBindGroupLayoutEntry[] = kernel.access.map((access, binding) => ({
+      binding,
+      visibility: GPUShaderStage.COMPUTE,
+      buffer: { type: access === "read" ? "read-only-storage" : "storage" },
+    }));
+    if (kernel.params.length > 0) {
+      entries.push({ binding: entries.length, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform" } });
+    }
+    const layout = device.createPipelineLayout({ bindGroupLayouts: [device.createBindGroupLayout({ entries })] });
+    const module = device.createShaderModule({ label: kernel.name, code: kernel.wgsl });
+    const pipeline = device.createComputePipeline({
+      label: kernel.name,
+      layout,
+      compute: { module, entryPoint: "main" },
+    });
+    const error = await device.popErrorScope();
+    if (error) {
+      throw new Error(
+        `Bug: kernel ${kernel.name} (at ${origin || "top"}) does not compile: ${error.message}\n${
+          numberedSource(kernel.wgsl)
+        }`,
+      );
+    }
+    pipelines.set(kernel.wgsl, pipeline);
+    return pipeline;
+  }
+
+  async function load(program: Program): Promise<Loaded> {
+    for (const [, { bytes, role }] of program.buffers) {
+      if (bytes > gpu.limits.bindingBytes) {
+        throw new EngineError(
+          `Cannot run ${program.name} on this device: it needs a tensor of ${megabytes(bytes)}${
+            role.kind === "state" ? ` (${role.name})` : ""
+          }, ` +
+            `and a binding holds at most ${megabytes(gpu.limits.bindingBytes)}; choose a smaller size`,
+        );
+      }
+    }
+    device.pushErrorScope("out-of-memory");
+    const buffers = scratchBuffers(program);
+    for (const [id, { bytes, role }] of program.buffers) {
+      if (role.kind === "state") buffers.set(id, stateBuffer(role.name, bytes));
+      if (role.kind === "io") buffers.set(id, allocate(`${program.name} io`, bytes, STORAGE));
+    }
+    const uniforms = uniformBlocks(program.steps);
+    if (await device.popErrorScope()) {
+      throw new EngineError(
+        `Cannot load ${program.name}: the device is out of memory (${
+          megabytes(total())
+        } in use); choose a smaller size`,
+      );
+    }
+    const commands: Command[] = [];
+    for (const [i, step] of program.steps.entries()) {
+      if (step.kind !== "dispatch") {
+        commands.push({ step, pipeline: null, bindings: null });
+        continue;
+      }
+      const pipeline = await pipelineFor(step.kernel, step.origin);
+      const entries: GPUBindGroupEntry[] = step.args.map((id, binding) => ({
+        binding,
+        resource: { buffer: buffers.get(id)! },
+      }));
+      const block = uniforms.get(i);
+      if (block) entries.push({ binding: entries.length, resource: block });
+      commands.push({
+        step,
+        pipeline,
+        bindings: device.createBindGroup({ label: step.origin, layout: pipeline.getBindGroupLayout(0), entries }),
+      });
+    }
+    return { program, commands, buffers };
+  }
+
+  /** All sizes of all kernels in one uniform buffer, written once. */
+  function uniformBlocks(steps: readonly Step[]): Map<number, GPUBufferBinding> {
+    const align = gpu.limits.uniformAlignment;
+    const blocks = new Map<number, { offset: number; size: number }>();
+    let bytes = 0;
+    for (const [i, step] of steps.entries()) {
+      if (step.kind !== "dispatch" || step.kernel.params.length === 0) continue;
+      const size = Math.ceil(step.kernel.params.length / 4) * 16;
+      blocks.set(i, { offset: bytes, size });
+      bytes = Math.ceil((bytes + size) / align) * align;
+    }
+    if (bytes === 0) return new Map();
+    const words = new Int32Array(bytes / 4);
+    for (const [i, { offset }] of blocks) {
+      const step = steps[i];
+      if (step.kind === "dispatch") words.set(step.kernel.params, offset / 4);
+    }
+    const buffer = allocate("sizes", bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    device.queue.writeBuffer(buffer, 0, words);
+    return new Map([...blocks].map(([i, block]) => [i, { buffer, ...block }]));
+  }
+
+  function feed(loaded: Loaded, feeds: Feeds): void {
+    for (const [name, slice] of loaded.program.inputs) {
+      const data = feeds.get(name);
+      if (!data) throw new EngineError(`Cannot run ${loaded.program.name}: input ${name} was not fed`);
+      // A range outside its data would bring the process down inside the driver's bindings.
+      if (data.byteLength !== slice.bytes) {
+        throw new EngineError(`Cannot feed ${name}: ${data.length} numbers given, ${slice.bytes / 4} needed`);
+      }
+      device.queue.writeBuffer(loaded.buffers.get(slice.buffer)!, slice.offset, data as Float32Array<ArrayBuffer>);
+    }
+  }
+
+  function run(loaded: Loaded, feeds: Feeds = new Map(), keep?: { output: string; log: Log; slot: number }): void {
+    feed(loaded, feeds);
+    const encoder = device.createCommandEncoder({ label: loaded.program.name });
+    let pass: GPUComputePassEncoder | null = null;
+    for (const { step, pipeline, bindings } of loaded.commands) {
+      switch (step.kind) {
+        case "dispatch":
+          pass ??= encoder.beginComputePass({ label: loaded.program.name });
+          pass.setPipeline(pipeline!);
+          pass.setBindGroup(0, bindings!);
+          pass.dispatchWorkgroups(...step.kernel.grid);
+          break;
+        case "copy":
+          pass?.end();
+          pass = null;
+          encoder.copyBufferToBuffer(
+            loaded.buffers.get(step.from.buffer)!,
+            step.from.offset,
+            loaded.buffers.get(step.to.buffer)!,
+            step.to.offset,
+            step.from.bytes,
+          );
+          break;
+        case "clear":
+          pass?.end();
+          pass = null;
+          encoder.clearBuffer(loaded.buffers.get(step.slice.buffer)!, step.slice.offset, step.slice.bytes);
+          break;
+        default:
+          step satisfies never;
+      }
+    }
+    pass?.end();
+    if (keep) {
+      const { slice, buffer } = outputOf(loaded, keep.output);
+      encoder.copyBufferToBuffer(buffer, slice.offset, keep.log.buffer, keep.slot * keep.log.width * 4, slice.bytes);
+    }
+    device.queue.submit([encoder.finish()]);
+  }
+
+  function outputOf(loaded: Loaded, name: string): { slice: Slice; buffer: GPUBuffer } {
+    const slice = loaded.program.outputs.get(name);
+    if (!slice) {
+      throw new EngineError(
+        `Cannot read ${name}: ${loaded.program.name} has the outputs ${[...loaded.program.outputs.keys()].join(", ")}`,
+      );
+    }
+    return { slice, buffer: loaded.buffers.get(slice.buffer)! };
+  }
+
+  async function read(buffer: GPUBuffer, offset: number, bytes: number): Promise<Float32Array> {
+    const staging = device.createBuffer({
+      label: "read",
+      size: bytes,
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
+    try {
+      const encoder = device.createCommandEncoder({ label: "read" });
+      encoder.copyBufferToBuffer(buffer, offset, staging, 0, bytes);
+      device.queue.submit([encoder.finish()]);
+      return await mapped(staging, bytes);
+    } finally {
+      staging.destroy();
+    }
+  }
+
+  async function mapped(buffer: GPUBuffer, bytes: number): Promise<Float32Array> {
+    checkAlive();
+    await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
+    const data = new Float32Array(buffer.getMappedRange(0, bytes).slice(0));
+    buffer.unmap();
+    return data;
+  }
+
+  function checkAlive(): void {
+    const reason = gpu.lost();
+    if (reason !== null) throw new EngineError(`The GPU was lost (${reason}); start again from the last checkpoint`);
+  }
+
+  const total = () => [...owned].reduce((sum, buffer) => sum + buffer.size, 0);
+
+  return {
+    gpu,
+    async load(programs) {
+      // Largest first, so that the scratch of all others fits into the pool.
+      const bytes = (program: Program) =>
+        [...program.buffers.values()].reduce(
+          (sum, buffer) => sum + (buffer.role.kind === "scratch" ? buffer.bytes : 0),
+          0,
+        );
+      const order = [...programs].sort((a, b) => bytes(b) - bytes(a));
+      const made = new Map<Program, Loaded>();
+      for (const program of order) made.set(program, await load(program));
+      return programs.map((program) => made.get(program)!);
+    },
+    run,
+    writeState(name, data) {
+      device.queue.writeBuffer(stateBuffer(name, data.byteLength), 0, data as Float32Array<ArrayBuffer>);
+    },
+    readState(name) {
+      const buffer = states.get(name);
+      if (!buffer) throw new EngineError(`Cannot read state ${name}: there is none of that name`);
+      return read(buffer, 0, buffer.size);
+    },
+    readOutput(loaded, name) {
+      const { slice, buffer } = outputOf(loaded, name);
+      return read(buffer, slice.offset, slice.bytes);
+    },
+    openLog(width, slots) {
+      return {
+        buffer: allocate("log", width * slots * 4, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST),
+        width,
+        slots,
+      };
+    },
+    readLog: (log, count) => mapped(log.buffer, count * log.width * 4),
+    async settle() {
+      await device.queue.onSubmittedWorkDone();
+      checkAlive();
+    },
+    usage: () => ({ bytes: total(), pipelines: pipelines.size }),
+    close() {
+      for (const buffer of owned) buffer.destroy();
+      owned.clear();
+      gpu.close();
+    },
+  };
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+}

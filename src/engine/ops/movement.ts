@@ -1,0 +1,298 @@
+/**
+ * Movement ops: tensors seen through another index. Most are views (strides, no work); `embed`, `crop` and `place` copy.
+ *
+ * Every verb returns its argument unchanged where there is nothing to do, so callers need not ask.
+ */
+import type { Op, Value } from "../ir/graph.ts";
+import { apply } from "../ir/graph.ts";
+import type { KernelRequest } from "../ir/program.ts";
+import type { Attrs, Layout, Shape, TensorType } from "../ir/type.ts";
+import { contiguousStrides, EngineError, reshapeLayout, sameShape, sizeOf, typeText } from "../ir/type.ts";
+import { embedKernel, fillKernel, shiftKernel } from "../wgsl/movement.ts";
+
+export const list = (attrs: Attrs, name: string) => attrs[name] as readonly number[];
+
+/** Gathers: out[i] = x[source(i)], where `source` maps an output multi-index to an element. */
+function gather(x: Float64Array, shape: Shape, source: (index: readonly number[]) => number): Float64Array {
+  const out = new Float64Array(sizeOf(shape));
+  const index = shape.map(() => 0);
+  for (let i = 0; i < out.length; i++) {
+    const from = source(index);
+    out[i] = from < 0 ? 0 : x[from];
+    for (let axis = shape.length - 1; axis >= 0 && ++index[axis] === shape[axis]; axis--) index[axis] = 0;
+  }
+  return out;
+}
+
+const dot = (index: readonly number[], strides: readonly number[]) =>
+  index.reduce((total, i, axis) => total + i * strides[axis], 0);
+
+/** A view's meaning is its layout's: one definition for the interpreter and for every kernel that reads through it. */
+function viewMeaning(
+  layout: (from: Layout, to: TensorType, attrs: Attrs) => Layout | null,
+  infer: Op["infer"],
+): Op["meaning"] {
+  return ([x], types, attrs) => {
+    const to = infer(types, attrs);
+    const seen = layout({ offset: 0, shape: types[0].shape, strides: contiguousStrides(types[0].shape) }, to, attrs)!;
+    return gather(x, to.shape, (index) => seen.offset + dot(index, seen.strides));
+  };
+}
+
+export function viewOp(
+  name: string,
+  infer: Op["infer"],
+  layout: (from: Layout, to: TensorType, attrs: Attrs) => Layout | null,
+  pullback: Op["pullback"],
+): Op {
+  return { name, infer, meaning: viewMeaning(layout, infer), pullback, lower: { kind: "view", layout } };
+}
+
+const reshapeOp: Op = viewOp(
+  "reshape",
+  ([x], attrs) => {
+    const shape = list(attrs, "shape");
+    if (sizeOf(shape) !== sizeOf(x.shape)) {
+      throw new EngineError(
+        `Cannot reshape ${typeText(x)} to [${shape}]: ${sizeOf(x.shape)} elements cannot become ${sizeOf(shape)}`,
+      );
+    }
+    return { dtype: x.dtype, shape };
+  },
+  (from, to) => reshapeLayout(from, to.shape),
+  ({ g, inputs }) => [reshape(g, inputs[0].type.shape)],
+);
+
+export function reshape(x: Value, shape: Shape): Value {
+  if (sameShape(x.type.shape, shape)) return x;
+  if (x.kind === "apply" && x.op === reshapeOp) return reshape(x.inputs[0], shape);
+  return apply(reshapeOp, [x], { shape });
+}
+
+const permuteOp: Op = viewOp(
+  "permute",
+  ([x], attrs) => {
+    const order = list(attrs, "order");
+    if (
+      order.length !== x.shape.length || new Set(order).size !== order.length ||
+      order.some((axis) => x.shape[axis] === undefined)
+    ) {
+      throw new EngineError(`Cannot permute ${typeText(x)} by [${order}]: the order must name each axis once`);
+    }
+    return { dtype: x.dtype, shape: order.map((axis) => x.shape[axis]) };
+  },
+  (from, to, attrs) => ({
+    offset: from.offset,
+    shape: to.shape,
+    strides: list(attrs, "order").map((axis) => from.strides[axis]),
+  }),
+  ({ g, attrs }) => [permute(g, list(attrs, "order").map((_, axis) => list(attrs, "order").indexOf(axis)))],
+);
+
+/** Axis `order[i]` of x becomes axis i. */
+export function permute(x: Value, order: readonly number[]): Value {
+  return order.every((axis, i) => axis === i) && order.length === x.type.shape.length
+    ? x
+    : apply(permuteOp, [x], { order });
+}
+
+/** Exchanges the last two axes. */
+export function transpose(x: Value): Value {
+  const rank = x.type.shape.length;
+  return permute(x, x.type.shape.map((_, axis) => axis === rank - 1 ? rank - 2 : axis === rank - 2 ? rank - 1 : axis));
+}
+
+const sliceOp: Op = viewOp(
+  "slice",
+  ([x], attrs) => {
+    const [start, count, step] = [list(attrs, "start"), list(attrs, "count"), list(attrs, "step")];
+    const ok = x.shape.every((side, axis) => {
+      const last = start[axis] + (count[axis] - 1) * step[axis];
+      return count[axis] >= 1 && start[axis] >= 0 && start[axis] < side && last >= 0 && last < side && step[axis] !== 0;
+    });
+    if (!ok || start.length !== x.shape.length) {
+      throw new EngineError(
+        `Cannot slice ${typeText(x)} from [${start}] by [${step}], [${count}] elements: that leaves the tensor`,
+      );
+    }
+    return { dtype: x.dtype, shape: count };
+  },
+  (from, to, attrs) => ({
+    offset: from.offset + dot(list(attrs, "start"), from.strides),
+    shape: to.shape,
+    strides: from.strides.map((stride, axis) => stride * list(attrs, "step")[axis]),
+  }),
+  (
+    { g, inputs, attrs },
+  ) => [apply(embedOp, [g], { shape: inputs[0].type.shape, start: attrs.start, step: attrs.step })],
+);
+
+/** Elements `start`, `start + step`, ... of one axis; a negative step runs backwards. */
+export function slice(x: Value, axis: number, start: number, count: number, step = 1): Value {
+  const at = axis < 0 ? axis + x.type.shape.length : axis;
+  if (start === 0 && step === 1 && count === x.type.shape[at]) return x;
+  const attrs = {
+    start: x.type.shape.map((_, i) => i === at ? start : 0),
+    count: x.type.shape.map((side, i) => i === at ? count : side),
+    step: x.type.shape.map((_, i) => i === at ? step : 1),
+  };
+  return apply(sliceOp, [x], attrs);
+}
+
+export function flip(x: Value, axis: number): Value {
+  const side = x.type.shape.at(axis)!;
+  return slice(x, axis, side - 1, side, -1);
+}
+
+/** The adjoint of slice: g at `start`, `start + step`, ... of a tensor of zeros. */
+export const embedOp: Op = {
+  name: "embed",
+  infer: ([g], attrs) => ({ dtype: g.dtype, shape: list(attrs, "shape") }),
+  meaning([g], [type], attrs) {
+    const strides = contiguousStrides(type.shape);
+    return gather(g, list(attrs, "shape"), (index) => {
+      let from = 0;
+      for (let axis = 0; axis < index.length; axis++) {
+        const at = (index[axis] - list(attrs, "start")[axis]) / list(attrs, "step")[axis];
+        if (!Number.isInteger(at) || at < 0 || at >= type.shape[axis]) return -1;
+        from += at * strides[axis];
+      }
+      return from;
+    });
+  },
+  pullback: (
+    { g, inputs, attrs },
+  ) => [apply(sliceOp, [g], { start: attrs.start, count: inputs[0].type.shape, step: attrs.step })],
+  lower: {
+    kind: "kernel",
+    epilogue: false,
+    prologue: false,
+    build: ({ inputs, output, attrs }: KernelRequest) =>
+      embedKernel({ x: inputs[0].layout, out: output.layout, start: list(attrs, "start"), step: list(attrs, "step") }),
+  },
+};
+
+const concatOp: Op = {
+  name: "concat",
+  infer(inputs) {
+    const [first] = inputs;
+    const odd = inputs.find((type) => !sameShape(type.shape.slice(1), first.shape.slice(1)));
+    if (odd) {
+      throw new EngineError(
+        `Cannot concat ${inputs.map(typeText).join(" with ")}: all axes but the joined one must agree`,
+      );
+    }
+    return {
+      dtype: first.dtype,
+      shape: [inputs.reduce((total, type) => total + type.shape[0], 0), ...first.shape.slice(1)],
+    };
+  },
+  meaning(inputs) {
+    const out = new Float64Array(inputs.reduce((total, x) => total + x.length, 0));
+    let offset = 0;
+    for (const x of inputs) {
+      out.set(x, offset);
+      offset += x.length;
+    }
+    return out;
+  },
+  pullback({ g, inputs }) {
+    let start = 0;
+    return inputs.map((x) => slice(g, 0, (start += x.type.shape[0]) - x.type.shape[0], x.type.shape[0]));
+  },
+  lower: { kind: "concat" },
+};
+
+/** Joins tensors along an axis. Along the first axis of more than one element nothing is copied. */
+export function concat(values: readonly Value[], axis = 0): Value {
+  if (values.length === 1) return values[0];
+  const rank = values[0].type.shape.length;
+  const order = [axis, ...Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis)];
+  const joined = apply(concatOp, values.map((value) => permute(value, order)));
+  return permute(joined, order.map((_, i) => order.indexOf(i)));
+}
+
+/** Crop and place read zero outside their source, whatever the offset says. */
+function shiftMeaning(
+  out: Shape,
+  source: (y: number, x: number) => [number, number] | null,
+): (x: Float64Array, from: Shape) => Float64Array {
+  return (x, from) =>
+    gather(x, out, ([c, i, j]) => {
+      const at = source(i, j);
+      if (!at || at[0] < 0 || at[1] < 0 || at[0] >= from[1] || at[1] >= from[2]) return -1;
+      return (c * from[1] + at[0]) * from[2] + at[1];
+    });
+}
+
+function planes(name: string, [x, offset]: readonly TensorType[], attrs: Attrs): TensorType {
+  if (x.shape.length !== 3 || !sameShape(offset.shape, [2])) {
+    throw new EngineError(
+      `Cannot ${name} ${typeText(x)} at ${typeText(offset)}: needs [C,H,W] and an offset f32[2] (y, x)`,
+    );
+  }
+  return { dtype: x.dtype, shape: [x.shape[0], attrs.height as number, attrs.width as number] };
+}
+
+const cropOp: Op = {
+  name: "crop",
+  infer: (inputs, attrs) => planes("crop", inputs, attrs),
+  meaning([x, offset], types, attrs) {
+    return shiftMeaning(planes("crop", types, attrs).shape, (y, c) => [y + offset[0], c + offset[1]])(
+      x,
+      types[0].shape,
+    );
+  },
+  pullback: (
+    { g, inputs: [x, offset] },
+  ) => [apply(placeOp, [g, offset], { height: x.type.shape[1], width: x.type.shape[2] }), null],
+  lower: {
+    kind: "kernel",
+    epilogue: false,
+    prologue: false,
+    build: ({ inputs, output }: KernelRequest) =>
+      shiftKernel({ x: inputs[0].layout, offset: inputs[1].layout, out: output.layout, sign: 1 }),
+  },
+};
+
+const placeOp: Op = {
+  name: "place",
+  infer: (inputs, attrs) => planes("place", inputs, attrs),
+  meaning([x, offset], types, attrs) {
+    return shiftMeaning(planes("place", types, attrs).shape, (y, c) => [y - offset[0], c - offset[1]])(
+      x,
+      types[0].shape,
+    );
+  },
+  pullback: (
+    { g, inputs: [x, offset] },
+  ) => [apply(cropOp, [g, offset], { height: x.type.shape[1], width: x.type.shape[2] }), null],
+  lower: {
+    kind: "kernel",
+    epilogue: false,
+    prologue: false,
+    build: ({ inputs, output }: KernelRequest) =>
+      shiftKernel({ x: inputs[0].layout, offset: inputs[1].layout, out: output.layout, sign: -1 }),
+  },
+};
+
+/** A window of [C, H, W] whose corner (y, x) is data, not shape: whole numbers in f32[2]. What lies outside reads as 0. */
+export function crop(x: Value, offset: Value, height: number, width: number): Value {
+  return apply(cropOp, [x, offset], { height, width });
+}
+
+/** A stored tensor of one number, for readers that need a buffer. */
+export const fillOp: Op = {
+  name: "fill",
+  infer: (_, attrs) => ({ dtype: "f32", shape: list(attrs, "shape") }),
+  meaning: (_, __, attrs) => new Float64Array(sizeOf(list(attrs, "shape"))).fill(attrs.literal as number),
+  pullback: () => [],
+  lower: {
+    kind: "kernel",
+    epilogue: false,
+    prologue: false,
+    build: ({ output, attrs }: KernelRequest) => fillKernel(output.layout, attrs.literal as number),
+  },
+};
+
+export const movementOps: readonly Op[] = [reshapeOp, permuteOp, sliceOp, embedOp, concatOp, cropOp, placeOp, fillOp];

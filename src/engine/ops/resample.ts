@@ -1,0 +1,153 @@
+/**
+ * Resampling of planes by bilinear or bicubic (a = -0.75) interpolation at any scale, and its adjoint.
+ *
+ * Output i lies at source position (i + 0.5) * scale - 0.5 (half-pixel centres, no antialiasing, taps clamped to the border), as
+ * PyTorch's interpolate with align_corners=False. The scale is an attribute of its own because the published position
+ * embedding uses one that is not the ratio of the sizes.
+ */
+import type { Op, Value } from "../ir/graph.ts";
+import type { Attrs } from "../ir/type.ts";
+import { apply } from "../ir/graph.ts";
+import type { KernelRequest } from "../ir/program.ts";
+import { EngineError, sizeOf, typeText } from "../ir/type.ts";
+import { resampleAdjointKernel, resampleKernel } from "../wgsl/resample.ts";
+import { reshape } from "./movement.ts";
+
+export type Interpolation = "bilinear" | "bicubic";
+
+const CUBIC = -0.75;
+
+function cubic(distance: number): number {
+  const x = Math.abs(distance);
+  if (x <= 1) return ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * CUBIC : 0;
+}
+
+/** Source positions and weights of output i. */
+function tapsOf(i: number, side: number, scale: number, mode: Interpolation): { at: number; weight: number }[] {
+  const raw = (i + 0.5) * scale - 0.5;
+  const position = mode === "bilinear" ? Math.max(raw, 0) : raw;
+  const base = Math.floor(position);
+  const offsets = mode === "bilinear" ? [0, 1] : [-1, 0, 1, 2];
+  return offsets.map((offset) => ({
+    at: Math.min(Math.max(base + offset, 0), side - 1),
+    weight: mode === "bilinear"
+      ? (offset === 0 ? 1 - (position - base) : position - base)
+      : cubic(position - base - offset),
+  }));
+}
+
+function eachTap(
+  from: readonly number[],
+  to: readonly number[],
+  attrs: Attrs,
+  visit: (out: number, x: number, weight: number) => void,
+): void {
+  const mode = attrs.mode as Interpolation;
+  const [planes, height, width] = from;
+  const columns = Array.from({ length: to[2] }, (_, i) => tapsOf(i, width, attrs.scale_x as number, mode));
+  for (let i = 0; i < to[1]; i++) {
+    const rows = tapsOf(i, height, attrs.scale_y as number, mode);
+    for (let j = 0; j < to[2]; j++) {
+      for (const y of rows) {
+        for (const x of columns[j]) {
+          for (let n = 0; n < planes; n++) {
+            visit((n * to[1] + i) * to[2] + j, (n * height + y.at) * width + x.at, y.weight * x.weight);
+          }
+        }
+      }
+    }
+  }
+}
+
+const sides = (attrs: Attrs, planes: number) => [planes, attrs.height as number, attrs.width as number];
+
+const resampleOp: Op = {
+  name: "resample",
+  infer([x], attrs) {
+    if (x.shape.length !== 3) throw new EngineError(`Cannot resample ${typeText(x)}: needs planes [N,H,W]`);
+    return { dtype: x.dtype, shape: sides(attrs, x.shape[0]) };
+  },
+  meaning([x], [type], attrs) {
+    const to = sides(attrs, type.shape[0]);
+    const out = new Float64Array(sizeOf(to));
+    eachTap(type.shape, to, attrs, (o, i, weight) => out[o] += weight * x[i]);
+    return out;
+  },
+  pullback: (
+    { g, inputs: [x], attrs },
+  ) => [apply(adjointOp, [g], { ...attrs, height: x.type.shape[1], width: x.type.shape[2] })],
+  lower: {
+    kind: "kernel",
+    epilogue: true,
+    prologue: false,
+    contiguous: true,
+    build: ({ inputs: [x], output, attrs, epilogue, profile }: KernelRequest) =>
+      resampleKernel({
+        x: x.layout,
+        out: output.layout,
+        mode: attrs.mode as Interpolation,
+        scaleY: attrs.scale_y as number,
+        scaleX: attrs.scale_x as number,
+        epilogue,
+        profile,
+      }),
+  },
+};
+
+const adjointOp: Op = {
+  name: "resample_adjoint",
+  infer: ([g], attrs) => ({ dtype: g.dtype, shape: sides(attrs, g.shape[0]) }),
+  meaning([g], [type], attrs) {
+    const to = sides(attrs, type.shape[0]);
+    const out = new Float64Array(sizeOf(to));
+    eachTap(to, type.shape, attrs, (o, i, weight) => out[i] += weight * g[o]);
+    return out;
+  },
+  pullback: (
+    { g, inputs: [x], attrs },
+  ) => [apply(resampleOp, [g], { ...attrs, height: x.type.shape[1], width: x.type.shape[2] })],
+  lower: {
+    kind: "kernel",
+    epilogue: true,
+    prologue: false,
+    contiguous: true,
+    build: ({ inputs: [gradient], output, attrs, epilogue, profile }: KernelRequest) =>
+      resampleAdjointKernel({
+        gradient: gradient.layout,
+        out: output.layout,
+        mode: attrs.mode as Interpolation,
+        scaleY: attrs.scale_y as number,
+        scaleX: attrs.scale_x as number,
+        epilogue,
+        profile,
+      }),
+  },
+};
+
+export interface ResampleOptions {
+  readonly height: number;
+  readonly width: number;
+  readonly mode?: Interpolation;
+  /** Source pixels per output pixel; the ratio of the sizes unless given. */
+  readonly scaleY?: number;
+  readonly scaleX?: number;
+}
+
+/** x [..., H, W] -> [..., height, width]. The same tensor where nothing changes. */
+export function resample(x: Value, options: ResampleOptions): Value {
+  const [height, width] = x.type.shape.slice(-2);
+  const leading = x.type.shape.slice(0, -2);
+  const attrs = {
+    mode: options.mode ?? "bilinear",
+    height: options.height,
+    width: options.width,
+    scale_y: options.scaleY ?? height / options.height,
+    scale_x: options.scaleX ?? width / options.width,
+  };
+  if (height === options.height && width === options.width && attrs.scale_y === 1 && attrs.scale_x === 1) return x;
+  const planes = reshape(x, [sizeOf(leading), height, width]);
+  return reshape(apply(resampleOp, [planes], attrs), [...leading, options.height, options.width]);
+}
+
+export const resampleOps: readonly Op[] = [resampleOp, adjointOp];

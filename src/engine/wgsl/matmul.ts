@@ -389,7 +389,7 @@ ${lines(4, (i) => `  var sum${i} = vec4f();`)}
 ${load("a", "m", "a_row", "a_column", shape.a.strides[2] === 1)}
 ${load("b", "n", "b_column", "b_row", shape.b.strides[1] === 1)}
     workgroupBarrier();
-    for (var d = 0; d < ${DEPTH};) {${step.repeat(8)}
+    for (var d = 0; d < ${DEPTH};) {${step.repeat(4)}
     }
     workgroupBarrier();
   }

@@ -14,3 +14,5 @@ export { graphText, programText } from "./ir/print.ts";
 export type { Profile, Program } from "./ir/program.ts";
 export { byteSize, EngineError, f32, type Shape, sizeOf, type TensorType, typeText } from "./ir/type.ts";
 export * from "./ops/mod.ts";
+export { ADAM_INPUT, adamFeed, type AdamOptions, withAdam } from "./adam.ts";
+export { type RandomStream, randomStream } from "./random.ts";

@@ -10,7 +10,7 @@
  */
 import type { Kernel, Profile } from "../ir/program.ts";
 import { contiguous, type Layout, sizeOf } from "../ir/type.ts";
-import { checkConv, each, type Padding, range } from "./conv.ts";
+import { checkConv, each, type Padding, range } from "./conv_gather.ts";
 import { ceilDiv, foldGrid, kernel } from "./template.ts";
 
 export interface ConvWeightGradientShape {

@@ -134,7 +134,7 @@ function assemble(problem: Problem, spec: {
   prelude?: string;
   body: string;
   subgroups?: boolean;
-  /** Element types of a and b, where they are not f32. */
+  /** Element types of a, b and out, where they are not f32. */
   elements?: readonly string[];
 }): Kernel {
   const { sides: { z, m, n, k }, shape, params, chain, turned } = problem;
@@ -147,7 +147,7 @@ function assemble(problem: Problem, spec: {
     bindings: [
       ...(turned ? [b, a] : [a, b]),
       ...chain.bindings,
-      { name: "out", access: "write" },
+      { name: "out", access: "write", element: spec.elements?.[2] ?? "f32" },
     ],
     params: { ...params, row_tiles: ceilDiv(m, spec.tile.rows), column_tiles: ceilDiv(n, spec.tile.columns) },
     workgroup: spec.workgroup,
@@ -175,12 +175,9 @@ const SUBGROUPS = 4;
  */
 type Reading = "scalar" | "along_k" | "along_side";
 
-/** `side` and `depth` are the axes of m or n, and of k. */
-function readingOf({ offset, shape, strides }: Layout, side: 1 | 2, depth: 1 | 2): Reading {
-  const aligned = (dense: number, other: number) =>
-    strides[dense] === 1 && [offset, shape[dense], strides[0], strides[other]].every((x) => x % 4 === 0);
-  if (aligned(depth, side)) return "along_k";
-  return aligned(side, depth) ? "along_side" : "scalar";
+/** Whether four neighbours along axis `along` are one vec4, wherever they begin at a multiple of four. */
+function isQuads({ offset, shape, strides }: Layout, along: 1 | 2): boolean {
+  return strides[along] === 1 && [offset, shape[along], strides[0], strides[3 - along]].every((x) => x % 4 === 0);
 }
 
 /** The tile for `m` rows. Few sizes, because each is a pipeline; the 9 rows are what a tile's loads of b cost. */
@@ -200,8 +197,9 @@ function subgroupTile(m: number): Tile {
  */
 function subgroupKernel(problem: Problem, tile: Tile): Kernel {
   const { sides: { z, m, n }, shape, chain } = problem;
-  const aReading = readingOf(shape.a, 1, 2) === "along_k" ? "along_k" : "scalar";
-  const bReading = readingOf(shape.b, 2, 1);
+  const aReading = isQuads(shape.a, 2) ? "along_k" : "scalar";
+  const bReading = isQuads(shape.b, 1) ? "along_k" : isQuads(shape.b, 2) ? "along_side" : "scalar";
+  const wideOut = isQuads(shape.out, 2);
   const columnVectors = tile.columns / LANES;
   const a = subgroupOperand("a", aReading, ceilDiv(tile.rows, LANES));
   const b = subgroupOperand("b", bReading, columnVectors);
@@ -216,10 +214,15 @@ function subgroupKernel(problem: Problem, tile: Tile): Kernel {
   if (index >= tiles * p.z) { return; }
   let z = index / tiles;
   let row0 = index % tiles / p.column_tiles * ${tile.rows};
-  let column0 = index % p.column_tiles * ${tile.columns};
+  // Four neighbouring columns a lane, then those 32 further on.
+  let column0 = index % p.column_tiles * ${tile.columns} + lane * 4;
 ${OPERANDS_OF_Z}
-${a.begin("row0", "p.m")}
-${b.begin("column0", "p.n")}
+${a.begin((i) => `min(row0 + ${i * LANES} + lane, p.m - 1)`)}
+${
+    b.begin((i) =>
+      `min(column0 + ${(i >> 2) * 4 * LANES + (i & 3)}, ${bReading === "along_side" ? "p.n - 4" : "p.n - 1"})`
+    )
+  }
 ${each((row, vector) => `  var sum_${row}_${vector} = 0.0;`)}
   for (var k = k_begin; k < k_end; k += 4) {
 ${guarded ? lines(4, (u) => `    let step${u} = min(k + ${u}, k_end - 1) - k;`) : ""}
@@ -238,31 +241,40 @@ ${
   }
   var sums: array<f32, ${tile.rows * columnVectors}>;
 ${each((row, vector) => `  sums[${row * columnVectors + vector}] = sum_${row}_${vector};`)}
-  for (var i = 0; i < ${tile.rows * columnVectors}; i++) {
-    let row = row0 + i / ${columnVectors};
-    let column = column0 + ${b.position(`i % ${columnVectors}`)};
-    if (row < p.m && column < p.n) {
-      ${store(chain, "sums[i]", "row", "column")}
-    }
-  }`;
-  const vectorParams = (name: "a" | "b", reading: Reading) =>
-    reading === "scalar" ? {} : Object.fromEntries(
-      ["offset", "z", "row", "column"].map((
-        word,
-      ) => [`${name}_${word}`, Math.ceil(problem.params[`${name}_${word}`] / 4)]),
-    );
-  return assemble({
-    ...problem,
-    params: { ...problem.params, ...vectorParams("a", aReading), ...vectorParams("b", bReading) },
-  }, {
+  // An end that depends on m keeps the driver from unrolling this.
+  let sums_end = min(${tile.rows}, p.m - row0) * ${columnVectors};
+${storeSums(chain, columnVectors, wideOut)}`;
+  return assemble(problem, {
     name: `matmul_subgroup_${tile.rows}x${tile.columns}`,
     workgroup: [LANES * SUBGROUPS, 1, 1],
     groups: ceilDiv(tiles, SUBGROUPS),
     tile,
-    elements: [aReading, bReading].map((reading) => reading === "scalar" ? "f32" : "vec4f"),
+    elements: [aReading !== "scalar", bReading !== "scalar", wideOut].map((wide) => wide ? "vec4f" : "f32"),
     body,
     subgroups: true,
   });
+}
+
+/** Stores `sums`, a row's vectors after another's: four neighbouring columns at once, or one by one. */
+function storeSums(chain: RenderedChain, columnVectors: number, wide: boolean): string {
+  const parts = [0, 1, 2, 3].map((c) => chain.apply([`sums[i + ${c}]`], ["z", "row", `(column + ${c})`], `e${c}`));
+  return wide
+    ? `  for (var i = 0; i < sums_end; i += 4) {
+    let row = row0 + i / ${columnVectors};
+    let column = column0 + i % ${columnVectors} * ${LANES};
+    if (column < p.n) {
+      ${parts.map(({ statements }) => statements).join("\n      ")}
+      let four = vec4f(${parts.map(({ result }) => result).join(", ")});
+      out[(out_base + row * p.out_row + column) / 4] = four;
+    }
+  }`
+    : `  for (var i = 0; i < sums_end; i++) {
+    let row = row0 + i / ${columnVectors};
+    let column = column0 + i % ${columnVectors} / 4 * ${4 * LANES} + i % 4;
+    if (column < p.n) {
+      ${store(chain, "sums[i]", "row", "column")}
+    }
+  }`;
 }
 
 /** The text that reads one operand of a subgroup's tile, `vectors` x 8 long on its side and four steps of k deep. */
@@ -272,30 +284,29 @@ function subgroupOperand(name: "a" | "b", reading: Reading, vectors: number) {
   const loads = wide ? vectors / 4 : vectors;
   const zero = wide ? "vec4f()" : "0.0";
   return {
-    /** Addresses of the first elements, clamped to the side's `end`. */
-    begin: (origin: string, end: string) =>
+    /** Addresses of the first elements; `position(i)` is where on its side vector i of this lane lies. */
+    begin: (position: (i: number) => string) => `
+  let ${name}_step = ${reading === "along_k" ? "1" : wide ? `${depth} / 4` : depth};
+${
       lines(loads, (i) => {
-        const at = wide
-          ? `min(${origin} + lane * 4 + ${i * 4 * LANES}, ${end} - 1) / 4`
-          : `min(${origin} + lane + ${i * LANES}, ${end} - 1) * ${side}`;
-        return `  var ${name}${i}_at = ${name}_base + ${at} + k_begin ${reading === "along_k" ? "/ 4" : `* ${depth}`};`;
-      }),
+        const at = `${name}_base + ${position(wide ? i * 4 : i)} * ${side} + k_begin * ${depth}`;
+        return `  var ${name}${i}_at = ${reading === "scalar" ? at : `(${at}) / 4`};`;
+      })
+    }`,
     /** Loads four steps of k and moves on; guarded, those beyond k_end are 0, whatever lies there. */
     load: (guarded: boolean) =>
       lines(loads, (i) => {
         if (reading === "along_k") return `    let ${name}${i} = ${name}[${name}${i}_at];\n    ${name}${i}_at += 1;`;
         return lines(4, (u) => {
-          const at = `${name}[${name}${i}_at + ${guarded ? `step${u}` : u} * ${depth}]`;
+          const at = `${name}[${name}${i}_at + ${guarded ? `step${u}` : u} * ${name}_step]`;
           return `    let ${name}${i}_${u} = ${guarded && u > 0 ? `select(${zero}, ${at}, k + ${u} < k_end)` : at};`;
-        }) + `\n    ${name}${i}_at += 4 * ${depth};`;
+        }) + `\n    ${name}${i}_at += 4 * ${name}_step;`;
       }),
     /** The value of step u in vector i. */
     element: (i: number, u: number) => {
       if (reading === "along_k") return `${name}${i}[${u}]`;
       return wide ? `${name}${i >> 2}_${u}[${i & 3}]` : `${name}${i}_${u}`;
     },
-    /** Where along its side the lane's element of vector `i`, an expression, lies. */
-    position: (i: string) => wide ? `lane * 4 + (${i}) / 4 * ${4 * LANES} + (${i}) % 4` : `lane + (${i}) * ${LANES}`,
   };
 }
 

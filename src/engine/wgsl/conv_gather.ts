@@ -1,0 +1,106 @@
+/**
+ * A convolution and its adjoint with respect to the image as one sum over output pixels:
+ *
+ *   out[b, c, y, x] = sum over a, ky, kx of source[b, a, row(y, ky), column(x, kx)] * weight[c, a, ky, kx]
+ *
+ * c counts output channels, a the channels summed over, (ky, kx) the taps. Forward, row = y * stride + ky - p, read as zero
+ * or reflected outside. The adjoint reads row = (y + p - ky) / stride where that is a whole number: its pixels are visited by
+ * parity class ("phase"), each of which is a convolution of stride 1 with every stride-th tap. Under reflection a pixel near
+ * the border also stands for its mirror images outside ("folds"), up to nine of them with itself.
+ *
+ * Here is what its kernels share: windows (forward, on software), single taps (adjoint, on software), workgroup tiles (GPUs).
+ */
+import type { Chain, Profile } from "../ir/program.ts";
+import { EngineError, type Layout } from "../ir/type.ts";
+import type { RenderedChain } from "./template.ts";
+
+export type Padding = "zero" | "reflect";
+
+export interface Gather {
+  readonly name: string;
+  /** [B, A, H, W] of what is read */
+  readonly source: Layout;
+  /** [B, C, H, W] of what is written */
+  readonly out: Layout;
+  /** The kernel's side. */
+  readonly size: number;
+  readonly stride: number;
+  readonly padding: Padding;
+  readonly adjoint: boolean;
+  readonly weightOffset: number;
+  /** Of the output channel, the summed channel, and the tap. */
+  readonly weightStrides: readonly [number, number, number];
+  readonly epilogue: Chain | null;
+  readonly profile: Profile;
+}
+
+/** Refuses shapes that are not one convolution's. */
+export function checkConv(x: Layout, weight: Layout, out: Layout, stride: number, padding: Padding): void {
+  const [batch, inner, height, width] = x.shape;
+  const [outer, expected, size] = weight.shape;
+  const p = (size - 1) / 2;
+  const text = `Cannot conv2d [${x.shape}] with [${weight.shape}], stride ${stride}, to [${out.shape}]`;
+  const side = (length: number) => Math.floor((length + 2 * p - size) / stride) + 1;
+  const wanted = [batch, outer, side(height), side(width)];
+  if (inner !== expected) throw new EngineError(`${text}: input has ${inner} channels, weight expects ${expected}`);
+  if (size % 2 !== 1 || weight.shape[3] !== size) throw new EngineError(`${text}: kernel must be square and odd`);
+  if (stride !== 1 && stride !== 2) throw new EngineError(`${text}: stride must be 1 or 2`);
+  if (wanted.some((length, axis) => length !== out.shape[axis])) {
+    throw new EngineError(`${text}: output must be [${wanted}]`);
+  }
+  if (padding === "reflect" && p >= Math.min(height, width)) {
+    throw new EngineError(`${text}: reflection by ${p} needs sides above ${p}`);
+  }
+}
+
+/** Of a subgroup, and of a workgroup on software. */
+export const LANES = 8;
+
+export type Apply = RenderedChain["apply"];
+
+/** The adjoint's taps of one phase: every stride-th, from the first that meets a source pixel. */
+export function firstTaps(g: Gather): string {
+  const p = (g.size - 1) / 2;
+  const step = g.adjoint ? g.stride : 1;
+  const axis = (name: string) => `
+  let first_${name} = ${g.adjoint ? `(phase_${name} + ${p}) % ${step}` : "0"};
+  let taps_${name} = (${g.size - 1 + step} - first_${name}) / ${step};`;
+  return axis("y") + axis("x");
+}
+
+/** Position of a pixel (fold 0) or of its mirror image before the first (1) or beyond the last pixel (2). */
+export function mirror(at: string, side: string, fold: string): string {
+  return `select(select(2 * (p.${side} - 1) - ${at}, -${at}, ${fold} == 1), ${at}, ${fold} == 0)`;
+}
+
+/** Whether that mirror image lies within the padding. */
+export function mirrors(at: string, side: string, fold: string, p: number): string {
+  return `(${fold} == 0 || (${fold} == 1 && ${at} >= 1 && ${at} <= ${p}) || ` +
+    `(${fold} == 2 && ${at} >= p.${side} - 1 - ${p} && ${at} <= p.${side} - 2))`;
+}
+
+/** Reflection of a position into the image, edges not repeated; pixels past the output's end may land anywhere in it. */
+export function reflect(at: string, side: string): string {
+  return `max(p.${side} - 1 - abs(p.${side} - 1 - abs(${at})), 0)`;
+}
+
+/** The epilogue reads at clamped indices outside any branch, so that loads shared by pixels or channels are merged. */
+export function store(value: string, channel: string, i: number, suffix: string, apply: Apply): string {
+  const chained = apply([value], ["b", `c${suffix}`, `ey${suffix}`, `ex${suffix}`], `e${suffix}`);
+  return `
+  let c${suffix} = min(${channel}, p.outer - 1);
+  let ey${suffix} = min(y${i}, p.height - 1);
+  let ex${suffix} = min(x${i}, p.width - 1);
+  ${chained.statements}
+  if (inside${i} && ${channel} < p.outer) {
+    result[p.out_offset + ((b * p.outer + c${suffix}) * p.height + y${i}) * p.width + x${i}] = ${chained.result};
+  }`;
+}
+
+export function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
+export function each(items: readonly number[], text: (item: number) => string): string {
+  return items.map(text).join("\n  ");
+}

@@ -1,0 +1,209 @@
+/**
+ * Convolution bodies for software adapters, with subgroups of 8 or without: windows for the forward direction, single taps
+ * for the adjoint (formula and names: conv_gather.ts).
+ *
+ * What costs there is a load, about ten multiply-adds of a vector, and what is free is to broadcast within a subgroup. So a
+ * group of 8 lanes holds many sums in registers, loads little, and uses neither workgroup memory nor barriers. Loops over
+ * channels stay rolled: longer texts were slower to run and much slower to compile.
+ */
+import {
+  type Apply,
+  each,
+  firstTaps,
+  type Gather,
+  LANES,
+  mirror,
+  mirrors,
+  range,
+  reflect,
+  store,
+} from "./conv_gather.ts";
+import { ceilDiv } from "./template.ts";
+
+/** What one invocation owns: output channels, and units of pixels (quads in a window, else single ones). */
+export interface Share {
+  readonly channels: number;
+  readonly units: number;
+}
+
+/**
+ * A lane owns quads of four pixels in a row. For each channel and row of taps it reads the 3 * stride + k source pixels under
+ * them by aligned vec4 loads (a load costs about the same for one word and for four) and shifts them into place, so that any
+ * row length will do; then it walks the k taps of the row. The border costs a select. Weights: lane = output channel, one
+ * load a tap, then a broadcast.
+ */
+export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: Apply): string {
+  const { size, stride } = g;
+  const channels = range(share.channels);
+  const quads = range(share.units);
+  const four = range(4);
+  const p = (size - 1) / 2;
+  const length = 3 * stride + size;
+  const loads = ceilDiv(length + 3, 4);
+  const word = (v: number, i: number) => `load${v}_${i >> 2}.${"xyzw"[i & 3]}`;
+
+  const reflected = (v: number) =>
+    each(range(length), (i) => {
+      // A quad that begins at column 0 is the only one to see columns left of it.
+      const left = i < p ? `select(raw${v}_${i}, raw${v}_${2 * p - i}, column${v} == ${-p})` : `raw${v}_${i}`;
+      const value = range(p).map((d) => d + 1).filter((d) => i >= 2 * d).reduce(
+        (text, d) => `select(${text}, raw${v}_${i - 2 * d}, column${v} + ${i} == p.source_width - 1 + ${d})`,
+        left,
+      );
+      return `let v${v}_${i} = ${value};`;
+    });
+  const masked = (v: number) =>
+    each(range(length), (i) => `let v${v}_${i} = select(0.0, raw${v}_${i}, u32(column${v} + ${i}) < end${v});`);
+
+  const load = (v: number) => `
+    let over${v} = row${v} * ${stride} + ky - ${p};
+    let from${v} = ${
+    g.padding === "reflect" ? reflect(`over${v}`, "source_height") : `clamp(over${v}, 0, p.source_height - 1)`
+  };
+    // A row outside the image has no column inside it.
+    let end${v} = select(0u, u32(p.source_width), over${v} == from${v});
+    let at${v} = plane_at + from${v} * p.source_width + column${v};
+    ${each(range(loads), (i) => `let load${v}_${i} = source[(at${v} >> 2u) + ${i}];`)}
+    let odd${v} = (at${v} & 1) != 0;
+    let high${v} = (at${v} & 2) != 0;
+    ${each(range(length + 2), (i) => `let even${v}_${i} = select(${word(v, i)}, ${word(v, i + 1)}, odd${v});`)}
+    ${each(range(length), (i) => `let raw${v}_${i} = select(even${v}_${i}, even${v}_${i + 2}, high${v});`)}
+    ${g.padding === "reflect" ? reflected(v) : masked(v)}`;
+
+  return `
+  ${
+    each(quads, (v) => `
+  let unit${v} = tile * ${share.units * LANES} + ${v * LANES} + lane;
+  let row${v} = unit${v} / p.row_units;
+  let first${v} = unit${v} % p.row_units * 4;
+  let column${v} = first${v} * ${stride} - ${p};
+  ${each(four, (j) => `let y${4 * v + j} = row${v}; let x${4 * v + j} = first${v} + ${j};`)}`)
+  }
+  ${each(range(share.units * 4), (i) => `let inside${i} = real && y${i} < p.height && x${i} < p.width;`)}
+  ${each(channels, (c) => each(range(share.units * 4), (i) => `var a${c}_${i} = 0.0;`))}
+  ${weightAddresses(channels, subgroups)}
+  var plane_at = p.source_offset + b * p.inner * plane;
+  var w_step = 0;
+  var ky = 0;
+  let steps = p.inner * ${size};
+  for (var s = 0; s < steps; s++) {
+    ${each(quads, load)}
+    ${
+    each(range(size), (t) => `
+    ${weightLoads(channels, subgroups, `_${t}`, `w_step + ${t} * p.weight_tap`)}
+    ${
+      each(channels, (c) => {
+        const sums = quads.flatMap((v) =>
+          four.map((j) => `a${c}_${4 * v + j} = fma(f, v${v}_${j * stride + t}, a${c}_${4 * v + j});`)
+        );
+        return `{ let f = ${weightFactor(c, subgroups, `_${t}`)}; ${sums.join(" ")} }`;
+      })
+    }`)
+  }
+    ky++;
+    w_step += ${size} * p.weight_tap;
+    if (ky == ${size}) {
+      ky = 0;
+      plane_at += plane;
+      w_step += p.weight_inner - ${size * size} * p.weight_tap;
+    }
+  }
+  ${
+    each(channels, (c) =>
+      each(range(share.units * 4), (i) => store(`a${c}_${i}`, `c0 + ${c}`, i, `${c}_${i}`, apply)))
+  }`;
+}
+
+function weightAddresses(channels: readonly number[], subgroups: boolean): string {
+  const at = (name: number, channel: string) =>
+    `let w_at${name} = p.weight_offset + min(c0 + ${channel}, p.outer - 1) * p.weight_outer;`;
+  return subgroups
+    ? each(range(channels.length / LANES), (v) => at(v, `${v * LANES} + lane`))
+    : each(channels, (c) => at(c, `${c}`));
+}
+
+function weightLoads(channels: readonly number[], subgroups: boolean, suffix: string, step: string): string {
+  const names = subgroups ? range(channels.length / LANES) : channels;
+  return each(names, (v) => `let w${v}${suffix} = weight[w_at${v} + ${step}];`);
+}
+
+function weightFactor(c: number, subgroups: boolean, suffix: string): string {
+  return subgroups ? `subgroupBroadcast(w${Math.floor(c / LANES)}${suffix}, ${c % LANES}u)` : `w${c}${suffix}`;
+}
+
+/**
+ * A lane owns single pixels of one phase, 8 apart, and walks all taps of all channels in one flat loop; the lanes of a group
+ * follow each other in memory, whatever the row length.
+ */
+export function tapBody(g: Gather, share: Share, subgroups: boolean, apply: Apply): string {
+  const channels = range(share.channels);
+  const pixels = range(share.units);
+  const p = (g.size - 1) / 2;
+  const prefix = g.padding === "reflect" ? "f" : "";
+  const inRange = (value: string, side: string) => `${value} >= 0 && ${value} < p.${side}`;
+  const load = (i: number) => `
+    let row${i} = (${prefix}y${i} + ${p} - ky) / ${g.stride};
+    let column${i} = (${prefix}x${i} + ${p} - kx) / ${g.stride};
+    let load${i} = source[plane_at + clamp(row${i}, 0, p.source_height - 1) * p.source_width + clamp(column${i}, 0, p.source_width - 1)];
+    let v${i} = select(0.0, load${i}, ${g.padding === "reflect" ? `on${i} && ` : ""}${
+    inRange(`row${i}`, "source_height")
+  } && ${inRange(`column${i}`, "source_width")});`;
+  const loop = `
+  ${firstTaps(g)}
+  let steps = p.inner * taps_y * taps_x;
+  var ky = first_y;
+  var kx = first_x;
+  var plane_at = p.source_offset + b * p.inner * plane;
+  var w_plane = 0;
+  for (var s = 0; s < steps; s++) {
+    ${weightLoads(channels, subgroups, "", `w_plane + (ky * ${g.size} + kx) * p.weight_tap`)}
+    ${each(pixels, load)}
+    ${
+    each(channels, (c) => {
+      const sums = pixels.map((i) => `a${c}_${i} = fma(f, v${i}, a${c}_${i});`);
+      return `{ let f = ${weightFactor(c, subgroups, "")}; ${sums.join(" ")} }`;
+    })
+  }
+    kx += ${g.stride};
+    if (kx >= ${g.size}) {
+      kx = first_x;
+      ky += ${g.stride};
+      if (ky >= ${g.size}) {
+        ky = first_y;
+        plane_at += plane;
+        w_plane += p.weight_inner;
+      }
+    }
+  }`;
+  return `
+  ${
+    each(pixels, (i) => `
+  let q${i} = tile * ${share.units * LANES} + ${i * LANES} + lane;
+  let y${i} = q${i} / p.row_units * ${g.stride} + phase_y;
+  let x${i} = q${i} % p.row_units * ${g.stride} + phase_x;
+  let inside${i} = real && y${i} < p.height && x${i} < p.width;`)
+  }
+  ${weightAddresses(channels, subgroups)}
+  ${each(channels, (c) => each(pixels, (i) => `var a${c}_${i} = 0.0;`))}
+  ${g.padding === "reflect" ? foldLoop(pixels, p, subgroups, loop) : loop}
+  ${each(channels, (c) => each(pixels, (i) => store(`a${c}_${i}`, `c0 + ${c}`, i, `${c}_${i}`, apply)))}`;
+}
+
+/** The nine ways in which a pixel, or a mirror image of it outside the border, is the centre of taps. */
+function foldLoop(pixels: readonly number[], p: number, subgroups: boolean, body: string): string {
+  const mirrored = (axis: "y" | "x", side: string) => (i: number) => `
+    let f${axis}${i} = ${mirror(`${axis}${i}`, side, `fold_${axis}`)};
+    let on_${axis}${i} = ${mirrors(`${axis}${i}`, side, `fold_${axis}`, p)};`;
+  const on = pixels.map((i) => `on${i}`).join(" || ");
+  return `
+  for (var fold = 0; fold < 9; fold++) {
+    let fold_y = fold / 3;
+    let fold_x = fold % 3;
+    ${each(pixels, mirrored("y", "height"))}
+    ${each(pixels, mirrored("x", "width"))}
+    ${each(pixels, (i) => `let on${i} = inside${i} && on_y${i} && on_x${i};`)}
+    if (${subgroups ? `subgroupAny(${on})` : on}) {
+      ${body}
+    }
+  }`;
+}

@@ -36,7 +36,6 @@ const expandOp: Op = viewOp(
 /** Repeats axes of side 1, and adds leading axes, to fill `shape`. */
 export function expand(x: Value, shape: Shape): Value {
   if (sameShape(x.type.shape, shape)) return x;
-  if (x.kind === "apply" && x.op === expandOp) return expand(x.inputs[0], shape);
   return apply(expandOp, [x], { shape });
 }
 

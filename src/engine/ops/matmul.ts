@@ -99,7 +99,7 @@ export const matmulOp: Op = {
         epilogue: epilogue &&
           {
             ...epilogue,
-            operands: epilogue.operands.map((x) => ({ type: x.type, layout: asBatched(x.layout, sizes, merge) })),
+            operands: epilogue.operands.map((x) => ({ ...x, layout: asBatched(x.layout, sizes, merge) })),
           },
         splits,
         profile,

@@ -65,7 +65,6 @@ const reshapeOp: Op = viewOp(
 
 export function reshape(x: Value, shape: Shape): Value {
   if (sameShape(x.type.shape, shape)) return x;
-  if (x.kind === "apply" && x.op === reshapeOp) return reshape(x.inputs[0], shape);
   return apply(reshapeOp, [x], { shape });
 }
 

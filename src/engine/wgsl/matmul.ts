@@ -100,7 +100,7 @@ function transposed(shape: MatmulShape): MatmulShape {
     b: turn(shape.a),
     out: turn(shape.out),
     epilogue: epilogue && {
-      operands: epilogue.operands.map(({ type, layout }) => ({ type, layout: turn(layout) })),
+      operands: epilogue.operands.map((operand) => ({ ...operand, layout: turn(operand.layout) })),
       render: (args, prefix) => epilogue.render(args, prefix),
     },
   };

@@ -18,8 +18,9 @@ function expressible(value: Value): Value {
   const literal = literalOf(value);
   if (literal !== null) return apply(fillOp, [], { shape: value.type.shape, literal });
   if (!isView(value) || layoutIn(value) !== null) return value;
-  const [from] = value.inputs;
-  return withInputs(value, [layoutIn(from) === null ? expressible(from) : copy(from)]);
+  const from = expressible(value.inputs[0]);
+  const seen = withInputs(value, [from]);
+  return layoutIn(seen) === null ? withInputs(value, [copy(from)]) : seen;
 }
 
 function asContiguous(value: Value): Value {

@@ -1,0 +1,286 @@
+/**
+ * Training one pair: programs by what counts at a step and by the sides of its crops, fed a step's random numbers, and a loop
+ * that keeps at most two steps (or a tenth of a second of work) in the GPU's queue.
+ *
+ * Everything that happens at step t follows from the recipe's seed and t, so a run that goes on from a checkpoint gives the
+ * bytes of one that never stopped. Nothing is allocated once every kind of step has been seen.
+ */
+import {
+  ADAM_INPUT,
+  adamFeed,
+  compile,
+  type Compiled,
+  EngineError,
+  f32,
+  type Feeds,
+  input,
+  type Loaded,
+  type Program,
+  randomStream,
+  type Runtime,
+  withAdam,
+} from "../engine/mod.ts";
+import type { Picture } from "../images/picture.ts";
+import { generate, openGenerator } from "../nets/unet.ts";
+import { openVit, vitConstants } from "../nets/vit.ts";
+import type { VitDescription } from "../weights/names.ts";
+import type { StateDict } from "../weights/tensor.ts";
+import { type CropSides, cropSides, drawCrops, type Size } from "./augment.ts";
+import { type Checkpoint, freshSlab } from "./checkpoint.ts";
+import { memoryOf, type MemoryReport, refuseUnlessItFits } from "./memory.ts";
+import { imageState, objective, type Term, TERMS, termsAt, type Weights } from "./objective.ts";
+import { type Recipe, vitSize } from "./recipe.ts";
+
+/** The published optimiser: no first moment. */
+const BETAS = [0, 0.99] as const;
+const ADAM = { betas: BETAS, epsilon: 1e-8, state: "generator", gradient: "gradient" };
+
+/** Purposes of random streams, so that no two share numbers. */
+const INITIAL = 1;
+const CROPS = 2;
+
+/** Read-backs stall the host, so fast steps are read together: as many as fit in this time, in ms. */
+const BATCH_TIME = 100;
+const LEAST_BATCH = 2;
+const MOST_BATCH = 10;
+
+/** What one step gave: unweighted mean squared errors of the terms that counted, and the weighted total. */
+export interface StepReport {
+  readonly step: number;
+  readonly losses: Partial<Record<Term | "total", number>>;
+  /** Wall time of the step, averaged over those read back together. */
+  readonly ms: number;
+}
+
+export interface Extractor {
+  readonly tensors: StateDict;
+  readonly vit: VitDescription;
+}
+
+export interface TrainerOptions {
+  readonly runtime: Runtime;
+  readonly extractor: Extractor;
+  readonly recipe: Recipe;
+  readonly structure: Picture;
+  readonly appearance: Picture;
+  /** A slab to begin with instead of a fresh one. */
+  readonly initial?: Float32Array;
+  readonly checkpoint?: Checkpoint;
+  /** Identifies pictures, model and options; stored in checkpoints. */
+  readonly fingerprint: string;
+  /** Bytes the device may use, where that is known. */
+  readonly memoryLimit?: number;
+}
+
+export interface Trainer {
+  readonly memory: MemoryReport;
+  /** Steps done. */
+  step(): number;
+  /** Trains until `until` steps are done or `signal` is aborted; reports come in order, each step once. */
+  train(
+    options: { until: number; signal?: AbortSignal; onSteps(reports: readonly StepReport[]): void | Promise<void> },
+  ): Promise<void>;
+  /** G(A) as it is now. */
+  render(): Promise<Picture>;
+  slab(): Promise<Float32Array>;
+  checkpoint(): Promise<Checkpoint>;
+}
+
+const weightsOf = (recipe: Recipe): Weights => ({
+  global_cls: recipe.weight_cls,
+  global_ssim: recipe.weight_ssim,
+  global_id: recipe.weight_id,
+  entire_ssim: recipe.weight_entire_ssim,
+  entire_cls: recipe.weight_entire_cls,
+});
+
+/** Compiles the program of a kind of step, without a device's help: also used to plan sizes that might fit. */
+function stepCompiler(
+  options: Pick<TrainerOptions, "runtime" | "extractor" | "recipe">,
+  structure: Size,
+  appearance: Size,
+) {
+  const { recipe, extractor } = options;
+  const { side, longest } = vitSize(recipe, extractor.vit.native);
+  const vit = openVit(extractor.vit);
+  const generator = openGenerator();
+  return (terms: readonly Term[], crops: CropSides | null): Compiled => {
+    const name = `step ${terms.join("+")}${crops ? ` ${crops.structure}/${crops.appearance}` : ""}`;
+    const graph = objective(
+      {
+        vit,
+        generator,
+        structure,
+        appearance,
+        weights: weightsOf(recipe),
+        side,
+        longest,
+        resize: recipe.resize,
+        crops,
+      },
+      terms,
+    );
+    const compiled = compile(name, graph, { profile: options.runtime.gpu.profile });
+    return { prelude: compiled.prelude, step: withAdam(compiled.step, ADAM) };
+  };
+}
+
+function largestCrops(recipe: Recipe, structure: Size, appearance: Size): CropSides | null {
+  const largest = ({ height, width }: Size) => cropSides(height, width).at(-1)!;
+  return recipe.augment ? { structure: largest(structure), appearance: largest(appearance) } : null;
+}
+
+export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
+  const { runtime, recipe, structure, appearance } = options;
+  const weights = weightsOf(recipe);
+  const compileStep = stepCompiler(options, structure, appearance);
+
+  // The heaviest step is the first to be planned: if it fits, all do.
+  const heaviest = termsAt(recipe.entire_every, recipe.entire_every, weights);
+  const crops = largestCrops(recipe, structure, appearance);
+  const planned = compileStep(heaviest, crops);
+  const memory = memoryOf(planned);
+  refuseUnlessItFits(memory, {
+    bindingBytes: runtime.gpu.limits.bindingBytes,
+    ...(options.memoryLimit === undefined ? {} : { totalBytes: options.memoryLimit }),
+    size: Math.max(structure.width, structure.height, appearance.width, appearance.height),
+    planAt: (size) => {
+      const [a, b] = [structure, appearance].map((picture) => fitted(picture, size));
+      return memoryOf(stepCompiler(options, a, b)(heaviest, largestCrops(recipe, a, b)));
+    },
+  });
+
+  for (const [name, { data }] of options.extractor.tensors) runtime.writeState(`vit.${name}`, data);
+  for (const [name, data] of vitConstants()) runtime.writeState(name, data);
+  runtime.writeState("structure", structure.data);
+  runtime.writeState("appearance", appearance.data);
+  const { checkpoint } = options;
+  const slab = checkpoint?.slab ?? options.initial ?? freshSlab(randomStream(recipe.seed, INITIAL));
+  runtime.writeState("generator", slab);
+  runtime.writeState("generator.m", checkpoint?.first ?? new Float32Array(slab.length));
+  runtime.writeState("generator.v", checkpoint?.second ?? new Float32Array(slab.length));
+
+  const loaded = new Map<string, Loaded>();
+  const preludes = new Set<string>();
+  async function prepare(compiled: Compiled): Promise<Loaded> {
+    const { prelude, step } = compiled;
+    const names = prelude ? [...prelude.outputs.keys()].join() : "";
+    if (prelude && !preludes.has(names)) {
+      const [once] = await runtime.load([prelude]);
+      runtime.run(once);
+      preludes.add(names);
+    }
+    return (await runtime.load([step]))[0];
+  }
+  const keyOf = (terms: readonly Term[], crops: CropSides | null) =>
+    `${terms} ${crops?.structure} ${crops?.appearance}`;
+  loaded.set(keyOf(heaviest, crops), await prepare(planned));
+
+  let done = checkpoint?.step ?? 0;
+  let renderer: Loaded | null = null;
+  const log = runtime.openLog(TERMS.length + 1, MOST_BATCH);
+
+  /** Submits step t. */
+  async function submit(t: number, slot: number): Promise<void> {
+    const terms = termsAt(t, recipe.entire_every, weights);
+    const feeds = new Map([[ADAM_INPUT, adamFeed(t + 1, recipe.learning_rate, BETAS)]]);
+    let crops: CropSides | null = null;
+    if (recipe.augment) {
+      const drawn = drawCrops(randomStream(recipe.seed, CROPS, t), { structure, appearance }, recipe.blur_probability);
+      crops = drawn.sides;
+      feeds.set("structure_draw", drawn.structure).set("appearance_draw", drawn.appearance);
+    }
+    const key = keyOf(terms, crops);
+    let program = loaded.get(key);
+    if (!program) loaded.set(key, program = await prepare(compileStep(terms, crops)));
+    runtime.run(program, only(feeds, program.program), { output: "losses", log, slot });
+  }
+
+  /** Reads the losses of the steps from `first` on, and checks them. */
+  async function collect(first: number, count: number, ms: number): Promise<StepReport[]> {
+    const rows = await runtime.readLog(log, count);
+    return Array.from({ length: count }, (_, i) => {
+      const step = first + i;
+      const row = rows.subarray(i * log.width, (i + 1) * log.width);
+      const terms = termsAt(step, recipe.entire_every, weights);
+      const losses = Object.fromEntries([...terms.map((term) => [term, row[TERMS.indexOf(term)]]), [
+        "total",
+        row[TERMS.length],
+      ]]);
+      for (const [term, value] of Object.entries(losses)) {
+        if (!Number.isFinite(value)) {
+          throw new EngineError(
+            `Training stopped: at step ${step} the loss ${term} is ${value}. Try a lower learning_rate (now ${recipe.learning_rate}) or another seed`,
+          );
+        }
+      }
+      return { step, losses, ms };
+    });
+  }
+
+  return {
+    memory,
+    step: () => done,
+    async train({ until, signal, onSteps }) {
+      let batch = 1; // the first step tells how long a step takes
+      while (done < until && !signal?.aborted) {
+        const first = done;
+        const count = Math.min(batch, until - first);
+        const began = performance.now();
+        for (let i = 0; i < count; i++) await submit(first + i, i);
+        const rows = runtime.readLog(log, count);
+        await rows;
+        const ms = (performance.now() - began) / count;
+        const reports = await collect(first, count, ms);
+        done = first + count;
+        batch = Math.max(LEAST_BATCH, Math.min(MOST_BATCH, Math.floor(BATCH_TIME / ms)));
+        await onSteps(reports);
+      }
+    },
+    async render() {
+      if (!renderer) {
+        const image = imageState("structure", structure);
+        const { step } = compile("render", { roots: new Map([["image", generate(openGenerator(), image)]]) }, {
+          profile: runtime.gpu.profile,
+        });
+        [renderer] = await runtime.load([step]);
+      }
+      runtime.run(renderer);
+      const data = await runtime.readOutput(renderer, "image");
+      return { width: structure.width, height: structure.height, data: data as Float32Array<ArrayBuffer> };
+    },
+    slab: () => runtime.readState("generator"),
+    async checkpoint() {
+      const [slab, first, second] = [
+        await runtime.readState("generator"),
+        await runtime.readState("generator.m"),
+        await runtime.readState("generator.v"),
+      ];
+      return { step: done, slab, first, second, fingerprint: options.fingerprint };
+    },
+  };
+}
+
+/** The feeds a program has inputs for. */
+function only(feeds: Feeds, program: Program): Feeds {
+  return new Map([...feeds].filter(([name]) => program.inputs.has(name)));
+}
+
+/** The size of a picture scaled down to a longest side. */
+function fitted({ width, height }: Size, longest: number): Size {
+  const scale = Math.min(1, longest / Math.max(width, height));
+  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
+}
+
+/** Renders any picture with a trained generator, at the picture's own size. */
+export async function applyGenerator(runtime: Runtime, slab: Float32Array, picture: Picture): Promise<Picture> {
+  const { width, height } = picture;
+  const image = generate(openGenerator("applied"), input("picture", f32(3, height, width)));
+  const { step } = compile(`apply ${width}x${height}`, { roots: new Map([["image", image]]) }, {
+    profile: runtime.gpu.profile,
+  });
+  runtime.writeState("applied", slab);
+  const [program] = await runtime.load([step]);
+  runtime.run(program, new Map([["picture", picture.data]]));
+  return { width, height, data: (await runtime.readOutput(program, "image")) as Float32Array<ArrayBuffer> };
+}

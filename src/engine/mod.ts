@@ -16,3 +16,4 @@ export { byteSize, EngineError, f32, type Shape, sizeOf, type TensorType, typeTe
 export * from "./ops/mod.ts";
 export { ADAM_INPUT, adamFeed, type AdamOptions, withAdam } from "./adam.ts";
 export { type RandomStream, randomStream } from "./random.ts";
+export { grouped, timeline, type Timing } from "./gpu/timeline.ts";

@@ -38,8 +38,14 @@ export function elementwiseKernel(shape: ElementwiseShape): Kernel {
   const sources = chain.operands.map((_, k) => address(`v${k}`, layouts[k + 1], indices));
   const { bindings, names } = sourcesOf("x", chain.operands);
   const total = sizeOf(sides);
-  const space = indexSpace(sides);
+  const inner = sides[sides.length - 1];
+  const items = itemsFor(inner, total, shape.profile);
+  const space = indexSpace(sides, items);
   const { statements, result } = chain.render(sources.map((_, k) => `v${k}`), "");
+  // What does not change along the innermost axis is loaded once for all items of an invocation.
+  const fixed = (k: number) => space.onGrid && strides[k + 1][sides.length - 1] === 0;
+  const load = (k: number) => `  let v${k} = ${names[k]}[${sources[k].expression}];`;
+  const loads = (when: boolean) => sources.map((_, k) => k).filter((k) => fixed(k) === when).map(load).join("\n");
   return kernel({
     name: "elementwise",
     bindings: [...bindings, { name: "out", access: "write" as const }],
@@ -47,49 +53,72 @@ export function elementwiseKernel(shape: ElementwiseShape): Kernel {
     workgroup: [LANES, 1, 1],
     grid: space.grid,
     prelude: shape.prelude,
-    body: `${space.text}
-${sources.map((source, k) => `  let v${k} = ${names[k]}[${source.expression}];`).join("\n")}
+    body: `${space.before}
+${loads(true)}
+${space.open}
+${loads(false)}
 ${statements}
-  out[${target.expression}] = ${result};`,
+  out[${target.expression}] = ${result};
+${space.close}`,
     cost: { flops: shape.operations * total, bytes: 4 * total * (1 + chain.operands.length) },
   });
 }
 
+/** How many elements an invocation takes: enough to spread the cost of finding its place, if enough invocations remain. */
+function itemsFor(inner: number, total: number, profile: Profile): number {
+  if (profile.name === "workgroup") return inner >= 64 * LANES && total >= 2 ** 20 ? 4 : 1;
+  return inner >= 8 * LANES ? 8 : 1;
+}
+
+interface IndexSpace {
+  /** Statements before the loop over items, those that open it with all indices known, and its end. */
+  readonly before: string;
+  readonly open: string;
+  readonly close: string;
+  /** Outer indices are known before the loop. */
+  readonly onGrid: boolean;
+  readonly params: Record<string, number>;
+  readonly grid: [number, number, number];
+}
+
 /** How invocations find their multi-index `i0, i1, ...`: on the grid's axes where they fit, else from one linear index. */
-function indexSpace(
-  sides: readonly number[],
-): { text: string; params: Record<string, number>; grid: [number, number, number] } {
+function indexSpace(sides: readonly number[], items: number): IndexSpace {
   const rank = sides.length;
   const inner = sides[rank - 1];
-  const params: Record<string, number> = Object.fromEntries(sides.map((side, axis) => [`n${axis}`, side]));
-  const onGrid = rank >= 2 && rank <= 3 && inner >= LANES / 2 && ceilDiv(inner, LANES) <= MAX_GROUPS &&
+  const span = LANES * items;
+  const loop = (index: string, first: string, end: string) => ({
+    open: items === 1
+      ? `  let ${index} = ${first};\n  if (${index} < ${end}) {`
+      : `  for (var item = 0; item < ${items}; item++) {\n  let ${index} = ${first} + item * ${LANES};\n  if (${index} < ${end}) {`,
+    close: items === 1 ? "  }" : "  }\n  }",
+  });
+  const onGrid = rank <= 3 && inner >= LANES / 2 && ceilDiv(inner, span) <= MAX_GROUPS &&
     sides.slice(0, -1).every((side) => side <= MAX_GROUPS);
   if (onGrid) {
     const axes = ["z", "y"].slice(3 - rank);
     return {
-      text: [
-        `  let i${rank - 1} = group.x * ${LANES} + local.x;`,
-        `  if (i${rank - 1} >= p.n${rank - 1}) { return; }`,
-        ...axes.map((axis, k) => `  let i${k} = group.${axis};`),
-      ].join("\n"),
+      onGrid,
+      before: axes.map((axis, k) => `  let i${k} = group.${axis};`).join("\n"),
+      ...loop(`i${rank - 1}`, `group.x * ${span} + local.x`, `p.n${rank - 1}`),
       params: { [`n${rank - 1}`]: inner },
-      grid: [ceilDiv(inner, LANES), sides[rank - 2], rank === 3 ? sides[0] : 1],
+      grid: [ceilDiv(inner, span), rank >= 2 ? sides[rank - 2] : 1, rank === 3 ? sides[0] : 1],
     };
   }
-  const text = [
-    `  let linear = (group.x + group.y * groups.x) * ${LANES} + local.x;`,
-    `  if (linear >= p.total) { return; }`,
-  ];
+  const lines: string[] = [];
   let rest = "linear";
   for (let axis = rank - 1; axis > 0; axis--) {
-    text.push(`  let i${axis} = (${rest}) % p.n${axis};`, `  let r${axis} = (${rest}) / p.n${axis};`);
+    lines.push(`  let i${axis} = (${rest}) % p.n${axis};`, `  let r${axis} = (${rest}) / p.n${axis};`);
     rest = `r${axis}`;
   }
-  text.push(`  let i0 = ${rest};`);
-  delete params.n0;
+  lines.push(`  let i0 = ${rest};`);
+  const { open, close } = loop("linear", `(group.x + group.y * groups.x) * ${span} + local.x`, "p.total");
+  const outer = Object.fromEntries(sides.slice(1).map((side, axis) => [`n${axis + 1}`, side]));
   return {
-    text: text.join("\n"),
-    params: { ...params, total: sizeOf(sides) },
-    grid: foldGrid(ceilDiv(sizeOf(sides), LANES)),
+    onGrid,
+    before: "",
+    open: `${open}\n${lines.join("\n")}`,
+    close,
+    params: { ...outer, total: sizeOf(sides) },
+    grid: foldGrid(ceilDiv(sizeOf(sides), span)),
   };
 }

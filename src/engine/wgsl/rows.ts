@@ -118,7 +118,9 @@ function readerOf(operands: readonly Operand[], request: KernelRequest, axes: nu
   const sources = sourcesOf("x", operands).names;
   const rows = unravel("row", outer.shape, "o", params);
   const columns = unravel("j", inner.shape, "c", params);
-  const loads = operands.map((operand, k) => {
+  const once: string[] = [];
+  const loads: string[] = [];
+  for (const [k, operand] of operands.entries()) {
     const layout: Layout = {
       offset: operand.layout.offset,
       shape: [...outer.shape, ...inner.shape],
@@ -126,8 +128,10 @@ function readerOf(operands: readonly Operand[], request: KernelRequest, axes: nu
     };
     const at = address(`l${k}`, layout, [...rows.names, ...columns.names]);
     Object.assign(params, at.params);
-    return `let l${k} = ${sources[k]}[${at.expression}];`;
-  });
+    // What is the same along the row is loaded before it is walked.
+    const fixed = inner.strides[k].every((stride) => stride === 0);
+    (fixed ? once : loads).push(`let l${k} = ${sources[k]}[${at.expression}];`);
+  }
   const names = operands.map((_, k) => `l${k}`);
   const values = Array.from({ length: inputs }, (_, i) => {
     if (!request.prologue) return `let v${i} = l${i};`;
@@ -136,7 +140,7 @@ function readerOf(operands: readonly Operand[], request: KernelRequest, axes: nu
   });
   return {
     params,
-    rows: rows.text,
+    rows: [rows.text, ...once].join("\n"),
     read: (j) => `{{let j = ${j};\n${columns.text}\n${loads.join("\n")}\n${values.join("\n")}\n`,
   };
 }

@@ -1,24 +1,14 @@
 /** Numbers for tests: the same in every run, all of them exact in f32, so that a GPU and an f64 oracle are fed alike. */
+import { randomStream } from "../../src/engine/mod.ts";
 
 /** Where the numbers of an operand lie: `whole` are integers, which tests neither scale nor differentiate. */
 export type Domain = "any" | "positive" | "whole";
 
-/** Uniform numbers from a linear congruence with a full-avalanche finish. */
-export function uniform(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x9e3779b9) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
-    return ((mixed ^ (mixed >>> 15)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** `any`: in (-2, 2); `positive`: in [0.5, 2); `whole`: in -3 ... 3. */
 export function noise(length: number, seed: number, domain: Domain = "any"): Float64Array {
-  const next = uniform(seed);
+  const { uniform } = randomStream(seed);
   return Float64Array.from({ length }, () => {
-    const x = next();
+    const x = uniform();
     return Math.fround(domain === "any" ? 4 * x - 2 : domain === "positive" ? 0.5 + 1.5 * x : Math.floor(7 * x) - 3);
   });
 }

@@ -23,8 +23,6 @@ import { baseOf, isScalar, isView, layoutIn, literalOf } from "./views.ts";
 
 /** WebGPU guarantees eight storage bindings; one is the result. */
 const MAX_SOURCES = 7;
-/** A product binds two more. */
-const MAX_EPILOGUE_SOURCES = 5;
 /** A chain longer than this is stored rather than computed again for a second reader. */
 const MAX_RECOMPUTED = 14;
 /** A chain that reads more full-sized tensors than this costs more to compute again than to read. */
@@ -146,6 +144,12 @@ function prologueOf(value: Apply, plan: Plan): { leaves: readonly Value[]; texts
 
 const sources = (leaves: readonly Value[]) => new Set(leaves.map(baseOf)).size;
 
+/** How many tensors a kernel binds before its epilogue. */
+function boundBy(kernel: Apply, plan: Plan): number {
+  const prologue = prologueOf(kernel, plan);
+  return prologue ? sources(prologue.leaves) : kernel.inputs.length;
+}
+
 function decide(graph: Graph): Plan {
   const plan: Plan = { readers: readersOf(graph), stored: new Set(), epilogueOf: new Map(), kernelOf: new Map() };
   const roots = new Set([...graph.roots.values()].map(baseOf));
@@ -197,7 +201,7 @@ function decide(graph: Graph): Plan {
       return layout !== null && isContiguous(layout) && ends(base).size === 1 && rest.every((other) =>
         baseOf(other) !== base
       ) &&
-        sources(rest) <= MAX_EPILOGUE_SOURCES && rest.every((other) =>
+        sources(rest) + boundBy(base, plan) <= MAX_SOURCES && rest.every((other) =>
           layoutIn(reshape(other, base.type.shape)) !== null
         );
     });

@@ -6,11 +6,20 @@ import { apply, rebuild, withInputs } from "../ir/graph.ts";
 import { sameShape } from "../ir/type.ts";
 import { full } from "../ops/broadcast.ts";
 import { scalarOps } from "../ops/elementwise.ts";
-import { literalOf } from "./views.ts";
+import { isScalar, literalOf } from "./views.ts";
 
 type Rule = (value: Apply) => Value | null;
 
 const zero = (value: Apply) => full(value.type.shape, 0);
+
+/** A scalar op on literals is a literal. */
+const fold: Rule = ({ op, type, inputs }) => {
+  const literals = inputs.map(literalOf).filter((literal) => literal !== null);
+  if (literals.length < inputs.length) return null;
+  const scalar = { ...type, shape: [] };
+  const [result] = op.meaning(literals.map((literal) => Float64Array.of(literal)), literals.map(() => scalar), {});
+  return Number.isFinite(result) ? full(type.shape, result) : null;
+};
 
 /** By op: what a value can be replaced by, or null. Rules keep the type. */
 const rules: Readonly<Record<string, readonly Rule[]>> = {
@@ -51,6 +60,11 @@ const rules: Readonly<Record<string, readonly Rule[]>> = {
   ],
 };
 
+function rulesOf(value: Apply): readonly Rule[] {
+  const own = rules[value.op.name] ?? [];
+  return isScalar(value) ? [fold, ...own] : own;
+}
+
 function key(value: Value): string {
   if (value.kind === "const") return `const ${value.literal}`;
   if (value.kind !== "apply") return `${value.kind} ${value.name} ${value.type.shape}`;
@@ -65,7 +79,7 @@ function simplified(graph: Graph): Graph {
     let now = withInputs(value, inputs);
     for (let changed = true; changed && now.kind === "apply";) {
       changed = false;
-      for (const rule of rules[now.op.name] ?? []) {
+      for (const rule of rulesOf(now)) {
         const next: Value | null = now.kind === "apply" ? rule(now) : null;
         if (next) {
           now = next;

@@ -94,9 +94,9 @@ export function state(name: string, type: TensorType, options: { trained: boolea
   return { ...base(type), kind: "state", name, trained: options.trained };
 }
 
-/** A scalar literal, f32[]. */
+/** A scalar literal, f32[]. There is one zero: texts, by which literals are compared, know no sign of it. */
 export function constant(literal: number): Value {
-  return { ...base({ dtype: "f32", shape: [] }), kind: "const", literal };
+  return { ...base({ dtype: "f32", shape: [] }), kind: "const", literal: literal === 0 ? 0 : literal };
 }
 
 /** Applies an op; its type rule runs here, so an ill-typed graph cannot be built. */

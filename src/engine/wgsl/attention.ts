@@ -8,6 +8,7 @@
  */
 import type { Kernel, Profile } from "../ir/program.ts";
 import { type Layout, sameShape, sizeOf } from "../ir/type.ts";
+import { lines } from "./matmul_frame.ts";
 import { type Binding, ceilDiv, foldGrid, kernel } from "./template.ts";
 
 export interface AttentionShape {
@@ -108,11 +109,6 @@ function prepare({ q, k, v, out, scale }: AttentionShape): Problem {
 const BASES = ["q", "k", "v", "out"].map((name) => `  let ${name}_base = p.${name}_offset + h * p.${name}_head;`).join(
   "\n",
 );
-
-/** `text(0) … text(count - 1)`, a line each. */
-function lines(count: number, text: (i: number) => string): string {
-  return Array.from({ length: count }, (_, i) => text(i)).join("\n");
-}
 
 /** Lanes of a subgroup, and subgroups that share a workgroup, each with a tile of its own. */
 const LANES = 8;

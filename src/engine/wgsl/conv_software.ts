@@ -18,7 +18,7 @@ import {
   reflect,
   store,
 } from "./conv_gather.ts";
-import { ceilDiv } from "./template.ts";
+import { windowLoads } from "./window.ts";
 
 /** What one invocation owns: output channels, and units of pixels (quads in a window, else single ones). */
 export interface Share {
@@ -39,8 +39,6 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
   const four = range(4);
   const p = (size - 1) / 2;
   const length = 3 * stride + size;
-  const loads = ceilDiv(length + 3, 4);
-  const word = (v: number, i: number) => `load${v}_${i >> 2}.${"xyzw"[i & 3]}`;
 
   const reflected = (v: number) =>
     each(range(length), (i) => {
@@ -62,12 +60,7 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
   };
     // A row outside the image has no column inside it.
     let end${v} = select(0u, u32(p.source_width), over${v} == from${v});
-    let at${v} = plane_at + from${v} * p.source_width + column${v};
-    ${each(range(loads), (i) => `let load${v}_${i} = source[(at${v} >> 2u) + ${i}];`)}
-    let odd${v} = (at${v} & 1) != 0;
-    let high${v} = (at${v} & 2) != 0;
-    ${each(range(length + 2), (i) => `let even${v}_${i} = select(${word(v, i)}, ${word(v, i + 1)}, odd${v});`)}
-    ${each(range(length), (i) => `let raw${v}_${i} = select(even${v}_${i}, even${v}_${i + 2}, high${v});`)}
+    ${windowLoads("source", `${v}`, `plane_at + from${v} * p.source_width + column${v}`, length)}
     ${g.padding === "reflect" ? reflected(v) : masked(v)}`;
 
   return `

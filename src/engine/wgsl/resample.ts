@@ -10,7 +10,9 @@
  */
 import type { Chain, Kernel, Profile } from "../ir/program.ts";
 import { type Layout, sizeOf } from "../ir/type.ts";
+import { each, range } from "./conv_gather.ts";
 import { ceilDiv, foldGrid, kernel, renderChain } from "./template.ts";
+import { windowLoads } from "./window.ts";
 
 export type Interpolation = "bilinear" | "bicubic";
 
@@ -41,6 +43,7 @@ const GROUP = 64;
 
 /** out = x resized. */
 export function resampleKernel(shape: ResampleShape): Kernel {
+  if (doubles(shape, shape.x, shape.out)) return doublingKernel(shape);
   const [, sourceHeight, sourceWidth] = shape.x.shape;
   const [, height, width] = shape.out.shape;
   const chain = renderChain(shape.epilogue, "e");
@@ -90,6 +93,7 @@ export function resampleKernel(shape: ResampleShape): Kernel {
 
 /** out = the transpose of `resampleKernel` with the same mode and scales, applied to `gradient`. */
 export function resampleAdjointKernel(shape: ResampleAdjointShape): Kernel {
+  if (doubles(shape, shape.out, shape.gradient)) return doublingAdjointKernel(shape);
   const [, gradientHeight, gradientWidth] = shape.gradient.shape;
   const [, height, width] = shape.out.shape;
   const chain = renderChain(shape.epilogue, "e");
@@ -143,6 +147,141 @@ export function resampleAdjointKernel(shape: ResampleAdjointShape): Kernel {
   });
 }
 
+// --- doubling on software --------------------------------------------------------------------------------------------
+
+/** The decoder's case: between fine = 2 * coarse pixels, every weight is 1/4 or 3/4. GPUs need no such help. */
+function doubles(scales: Scales, coarse: Layout, fine: Layout): boolean {
+  return scales.profile.name !== "workgroup" && scales.mode === "bilinear" && scales.scaleY === 0.5 &&
+    scales.scaleX === 0.5 && fine.shape[1] === 2 * coarse.shape[1] && fine.shape[2] === 2 * coarse.shape[2];
+}
+
+const LANES = 8;
+
+/** An invocation of either kernel owns four coarse pixels of a row: `first` is the column of the first. */
+const QUAD = `
+  let unit = (group.x + group.y * groups.x) * ${LANES} + local_index;
+  if (unit >= p.units) { return; }
+  let first = unit % p.row_units * 4;
+  let i = unit / p.row_units % p.height;
+  let n = unit / (p.row_units * p.height);`;
+
+/**
+ * out[2i] = (x[i - 1] + 3 x[i]) / 4 and out[2i + 1] = (3 x[i] + x[i + 1]) / 4 along both axes, indices clamped: three windows
+ * of six words give sixteen outputs.
+ */
+function doublingKernel({ x, out, epilogue }: ResampleShape): Kernel {
+  const [planes, height, width] = x.shape;
+  const chain = renderChain(epilogue, "e");
+  const rowUnits = ceilDiv(width, 4);
+  const units = planes * height * rowUnits;
+  const rows = range(3);
+  const border = (r: number, k: number) => {
+    if (k === 0) return `select(raw${r}_0, raw${r}_1, first == 0)`;
+    return `select(raw${r}_${k}, raw${r}_${k - 1}, first + ${k - 1} == p.width)`;
+  };
+  const blend = (near: string, far: string) => `0.75 * ${near} + 0.25 * ${far}`;
+  const store = (r: number, c: number) => {
+    const chained = chain.apply([`value${r}_${c}`], ["n", `(2 * i + ${r})`, `column${r}_${c}`], `e${r}_${c}`);
+    return `
+  let column${r}_${c} = min(2 * first + ${c}, 2 * p.width - 1);
+  let value${r}_${c} = ${blend(`across1_${c}`, `across${2 * r}_${c}`)};
+  ${chained.statements}
+  if (2 * first + ${c} < 2 * p.width) {
+    result[p.out_offset + ((n * p.height + i) * 2 + ${r}) * 2 * p.width + column${r}_${c}] = ${chained.result};
+  }`;
+  };
+  return kernel({
+    name: "resample_double",
+    bindings: [{ name: "source", access: "read", element: "vec4f" }, ...chain.bindings, {
+      name: "result",
+      access: "write",
+    }],
+    params: {
+      units,
+      row_units: rowUnits,
+      height,
+      width,
+      source_offset: x.offset,
+      out_offset: out.offset,
+      ...chain.params,
+    },
+    workgroup: [LANES, 1, 1],
+    grid: foldGrid(ceilDiv(units, LANES)),
+    body: `${QUAD}
+  ${
+      each(rows, (r) => `
+  let row${r} = n * p.height + clamp(i + ${r - 1}, 0, p.height - 1);
+  ${windowLoads("source", `${r}`, `p.source_offset + row${r} * p.width + first - 1`, 6)}
+  ${each(range(6), (k) => `let v${r}_${k} = ${border(r, k)};`)}
+  ${
+        each(range(8), (c) => {
+          const middle = (c >> 1) + 1;
+          return `let across${r}_${c} = ${blend(`v${r}_${middle}`, `v${r}_${c % 2 === 0 ? middle - 1 : middle + 1}`)};`;
+        })
+      }`)
+    }
+  ${each(range(2), (r) => each(range(8), (c) => store(r, c)))}`,
+    cost: { flops: 3 * sizeOf(out.shape) * 2, bytes: 4 * (sizeOf(x.shape) + sizeOf(out.shape)) },
+  });
+}
+
+/** out[i] = (g[2i - 1] + 3 g[2i] + 3 g[2i + 1] + g[2i + 2]) / 4 along both axes, indices clamped. */
+function doublingAdjointKernel({ gradient, out, epilogue }: ResampleAdjointShape): Kernel {
+  const [planes, height, width] = out.shape;
+  const chain = renderChain(epilogue, "e");
+  const rowUnits = ceilDiv(width, 4);
+  const units = planes * height * rowUnits;
+  const border = (k: number) => {
+    if (k === 0) return "select(raw_0, raw_1, first == 0)";
+    return k % 2 === 0 ? `raw_${k}` : `select(raw_${k}, raw_${k - 1}, 2 * first + ${k - 1} == 2 * p.width)`;
+  };
+  const store = (c: number) => {
+    const chained = chain.apply([`sum${c}`], ["n", "i", `column${c}`], `e${c}`);
+    return `
+  let column${c} = min(first + ${c}, p.width - 1);
+  ${chained.statements}
+  if (first + ${c} < p.width) {
+    result[p.out_offset + (n * p.height + i) * p.width + column${c}] = ${chained.result};
+  }`;
+  };
+  return kernel({
+    name: "resample_double_adjoint",
+    bindings: [{ name: "gradient", access: "read", element: "vec4f" }, ...chain.bindings, {
+      name: "result",
+      access: "write",
+    }],
+    params: {
+      units,
+      row_units: rowUnits,
+      height,
+      width,
+      gradient_offset: gradient.offset,
+      out_offset: out.offset,
+      ...chain.params,
+    },
+    workgroup: [LANES, 1, 1],
+    grid: foldGrid(ceilDiv(units, LANES)),
+    body: `${QUAD}
+  ${each(range(4), (c) => `var sum${c} = 0.0;`)}
+  for (var r = 0; r < 4; r++) {
+    let row = n * 2 * p.height + clamp(2 * i + r - 1, 0, 2 * p.height - 1);
+    let weight = select(0.0625, 0.1875, r == 1 || r == 2);
+    ${windowLoads("gradient", "", "p.gradient_offset + row * 2 * p.width + 2 * first - 1", 10)}
+    ${each(range(10), (k) => `let v${k} = ${border(k)};`)}
+    ${
+      each(
+        range(4),
+        (c) => `sum${c} += weight * (v${2 * c} + v${2 * c + 3} + 3.0 * (v${2 * c + 1} + v${2 * c + 2}));`,
+      )
+    }
+  }
+  ${each(range(4), store)}`,
+    cost: { flops: 2 * 4 * sizeOf(gradient.shape), bytes: 4 * (sizeOf(gradient.shape) + sizeOf(out.shape)) },
+  });
+}
+
+// --- weights ---------------------------------------------------------------------------------------------------------
+
 function tapCount(mode: Interpolation): number {
   return mode === "bilinear" ? 2 : 4;
 }
@@ -191,9 +330,9 @@ function reach(taps: number): string {
   ).join(" + ");
   return `
 fn reach(i: i32, side: i32, outputs: i32, scale: f32) -> vec2i {
-  // One output of slack on either side covers the rounding of the division.
-  let low = i32(floor((f32(i) + 0.5 - ${half}.0) / scale - 0.5)) - 1;
-  let high = i32(ceil((f32(i) + 0.5 + ${half}.0) / scale - 0.5)) + 2;
+  // The slack covers the rounding of both divisions; an output too many has weight 0.
+  let low = i32(ceil((f32(i) + 0.5 - ${half}.0) / scale - 0.5 - 0.01));
+  let high = i32(floor((f32(i) + 0.5 + ${half}.0) / scale - 0.5 + 0.01)) + 1;
   return vec2i(
     select(clamp(low, 0, outputs), 0, i == 0),
     select(clamp(high, 0, outputs), outputs, i == side - 1),

@@ -1,0 +1,22 @@
+/**
+ * A run of words at any address, read by aligned vec4 loads: software adapters charge a load of four words little more than
+ * a load of one. The binding is an array<vec4f>, so its buffer must be a multiple of 16 bytes long, or the last words of it
+ * would be out of reach. Vectors outside the binding read as some other one: mask what may lie there.
+ */
+
+/**
+ * Statements that leave `raw{name}_0 .. raw{name}_{length - 1}`: the words of `array` from `at` (an i32 expression) on.
+ * The vectors are shifted into place by one, then by two words, so `at` need not be a multiple of four, nor the same in all lanes.
+ */
+export function windowLoads(array: string, name: string, at: string, length: number): string {
+  const count = (items: number, text: (i: number) => string) =>
+    Array.from({ length: items }, (_, i) => text(i)).join("\n  ");
+  const word = (i: number) => `load${name}_${i >> 2}.${"xyzw"[i & 3]}`;
+  return `
+  let at${name} = ${at};
+  let odd${name} = (at${name} & 1) != 0;
+  let high${name} = (at${name} & 2) != 0;
+  ${count(Math.ceil((length + 3) / 4), (i) => `let load${name}_${i} = ${array}[(at${name} >> 2u) + ${i}];`)}
+  ${count(length + 2, (i) => `let even${name}_${i} = select(${word(i)}, ${word(i + 1)}, odd${name});`)}
+  ${count(length, (i) => `let raw${name}_${i} = select(even${name}_${i}, even${name}_${i + 2}, high${name});`)}`;
+}

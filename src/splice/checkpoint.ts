@@ -6,7 +6,7 @@
  * Invariant: slab -> tensors -> slab gives the same numbers, bit for bit.
  */
 import { parameterCount, parameters } from "../nets/unet.ts";
-import { generatorShapes } from "../weights/names.ts";
+import { checkGenerator, generatorShapes } from "../weights/names.ts";
 import type { HostTensor, StateDict } from "../weights/tensor.ts";
 import { type RandomStream, sizeOf } from "../engine/mod.ts";
 
@@ -81,12 +81,24 @@ export function encodeCheckpoint(checkpoint: Checkpoint): { tensors: StateDict; 
   };
 }
 
+/**
+ * The slab of a generator file, or of a checkpoint, which holds one among other things.
+ * @throws WeightsError naming `label` if it is neither.
+ */
+export function generatorSlab(tensors: StateDict, label: string): Float32Array {
+  const generator = new Map(tensors);
+  for (const name of MOMENTS) generator.delete(name);
+  checkGenerator(generator, label);
+  return packGenerator(generator);
+}
+
 /** Reads a checkpoint back; null where the file is none. */
 export function decodeCheckpoint(tensors: StateDict, metadata: Readonly<Record<string, string>>): Checkpoint | null {
   const [first, second] = MOMENTS.map((name) => tensors.get(name)?.data);
   const step = Number(metadata.step);
   if (
-    metadata.kind !== "splice-checkpoint" || first?.length !== parameterCount || second?.length !== parameterCount ||
+    metadata.kind !== "splice-checkpoint" || [...generatorShapes().keys()].some((name) => !tensors.has(name)) ||
+    first?.length !== parameterCount || second?.length !== parameterCount ||
     !Number.isInteger(step)
   ) return null;
   return { step, slab: packGenerator(tensors), first, second, fingerprint: metadata.fingerprint ?? "" };

@@ -45,36 +45,48 @@ export function memoryOf({ prelude, step }: Compiled): MemoryReport {
 }
 
 export interface MemoryLimits {
+  /** What cannot be done, for the message: `train`. */
+  readonly action: string;
   readonly bindingBytes: number;
-  readonly totalBytes?: number;
-  /** The longest side that was asked for, and the plan at another one. */
-  readonly size: number;
-  planAt(size: number): MemoryReport;
+  readonly totalBytes?: number | undefined;
+  /** The option that would make the plan smaller, its value now, and the plan at another value; null where there is none. */
+  readonly option: { readonly name: string; readonly value: number; planAt(value: number): MemoryReport } | null;
 }
 
 const fits = (report: MemoryReport, limits: MemoryLimits) =>
   report.largestBytes <= limits.bindingBytes && report.totalBytes <= (limits.totalBytes ?? Infinity);
 
+/** Sizes that are tried are multiples of this, in pixels; it is also the smallest. */
+const GRAIN = 16;
+const SMALLEST = 32;
+
 /** Throws EngineError, naming a size that fits, unless the plan fits. */
 export function refuseUnlessItFits(report: MemoryReport, limits: MemoryLimits): void {
   if (fits(report, limits)) return;
-  let [least, most] = [0, limits.size];
-  // Plans grow with the size, so halving finds the largest that fits to within 16 pixels.
-  while (most - least > 16) {
-    const middle = Math.floor((least + most) / 32) * 16;
-    if (middle <= least || middle < 64) break;
-    if (fits(limits.planAt(middle), limits)) least = middle;
-    else most = middle;
-  }
+  const { option } = limits;
   const why = report.largestBytes > limits.bindingBytes
     ? `its largest tensor is ${megabytes(report.largestBytes)}, and this device binds at most ${
       megabytes(limits.bindingBytes)
     } at once`
     : `it needs ${megabytes(report.totalBytes)}, and ${megabytes(limits.totalBytes!)} are free`;
-  const remedy = least > 0
-    ? `size ${least} would fit`
-    : "no smaller size would fit; choose a smaller model or device with more memory";
-  throw new EngineError(`Cannot train at ${limits.size} pixels: ${why}; ${remedy}`);
+  const largest = option ? largestThatFits(limits, option) : null;
+  const remedy = option && largest !== null
+    ? `${option.name} ${largest} would fit`
+    : "no smaller size would fit; use a smaller model, a smaller picture or a device with more memory";
+  throw new EngineError(`Cannot ${limits.action}${option ? ` at ${option.value} pixels` : ""}: ${why}; ${remedy}`);
+}
+
+/** Plans grow with the size, so halving finds the largest multiple of GRAIN that fits. */
+function largestThatFits(limits: MemoryLimits, option: NonNullable<MemoryLimits["option"]>): number | null {
+  const good = (value: number) => fits(option.planAt(value), limits);
+  let [least, most] = [SMALLEST / GRAIN, Math.ceil(option.value / GRAIN)];
+  if (SMALLEST >= option.value || !good(SMALLEST)) return null;
+  while (most - least > 1) {
+    const middle = Math.floor((least + most) / 2);
+    if (good(middle * GRAIN)) least = middle;
+    else most = middle;
+  }
+  return least * GRAIN;
 }
 
 export function megabytes(bytes: number): string {

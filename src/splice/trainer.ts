@@ -11,9 +11,9 @@ import {
   compile,
   type Compiled,
   EngineError,
-  f32,
   type Feeds,
-  input,
+  full,
+  type Graph,
   type Loaded,
   type Program,
   randomStream,
@@ -21,12 +21,12 @@ import {
   withAdam,
 } from "../engine/mod.ts";
 import type { Picture } from "../images/picture.ts";
-import { generate, openGenerator } from "../nets/unet.ts";
-import { openVit, vitConstants } from "../nets/vit.ts";
-import type { VitDescription } from "../weights/names.ts";
-import type { StateDict } from "../weights/tensor.ts";
+import { generate, openGenerator, parameterCount } from "../nets/unet.ts";
+import { openVit } from "../nets/vit.ts";
 import { type CropSides, cropSides, drawCrops, type Size } from "./augment.ts";
 import { type Checkpoint, freshSlab } from "./checkpoint.ts";
+import { type Extractor, uploadExtractor } from "./extractor.ts";
+import { fingerprintChanges } from "./fingerprint.ts";
 import { memoryOf, type MemoryReport, refuseUnlessItFits } from "./memory.ts";
 import { imageState, objective, type Term, TERMS, termsAt, type Weights } from "./objective.ts";
 import { type Recipe, vitSize } from "./recipe.ts";
@@ -41,8 +41,11 @@ const CROPS = 2;
 
 /** Read-backs stall the host, so fast steps are read together: as many as fit in this time, in ms. */
 const BATCH_TIME = 100;
-const LEAST_BATCH = 2;
 const MOST_BATCH = 10;
+/** Slower steps are queued one at a time, so that stopping is quick, in ms. */
+const SLOW_STEP = 500;
+
+export type { Extractor };
 
 /** What one step gave: unweighted mean squared errors of the terms that counted, and the weighted total. */
 export interface StepReport {
@@ -50,11 +53,8 @@ export interface StepReport {
   readonly losses: Partial<Record<Term | "total", number>>;
   /** Wall time of the step, averaged over those read back together. */
   readonly ms: number;
-}
-
-export interface Extractor {
-  readonly tensors: StateDict;
-  readonly vit: VitDescription;
+  /** Among those was the first run of a program, which drivers compile then: `ms` is no measure of what follows. */
+  readonly fresh: boolean;
 }
 
 export interface TrainerOptions {
@@ -64,12 +64,13 @@ export interface TrainerOptions {
   readonly structure: Picture;
   readonly appearance: Picture;
   /** A slab to begin with instead of a fresh one. */
-  readonly initial?: Float32Array;
-  readonly checkpoint?: Checkpoint;
+  readonly initial?: Float32Array | undefined;
+  /** Where to go on from; refused where its fingerprint is another. */
+  readonly checkpoint?: Checkpoint | undefined;
   /** Identifies pictures, model and options; stored in checkpoints. */
   readonly fingerprint: string;
   /** Bytes the device may use, where that is known. */
-  readonly memoryLimit?: number;
+  readonly memoryLimit?: number | undefined;
 }
 
 export interface Trainer {
@@ -106,7 +107,7 @@ function stepCompiler(
   const generator = openGenerator();
   return (terms: readonly Term[], crops: CropSides | null): Compiled => {
     const name = `step ${terms.join("+")}${crops ? ` ${crops.structure}/${crops.appearance}` : ""}`;
-    const graph = objective(
+    const graph = terms.length === 0 ? idleStep() : objective(
       {
         vit,
         generator,
@@ -125,13 +126,36 @@ function stepCompiler(
   };
 }
 
+/** A step at which nothing counts (its weights are 0): Adam still sees a gradient, of zeros. */
+function idleStep(): Graph {
+  return { roots: new Map([["losses", full([TERMS.length + 1], 0)], ["gradient", full([parameterCount], 0)]]) };
+}
+
+/** Throws EngineError unless the checkpoint is of this very run. */
+function refuseOther(checkpoint: Checkpoint, { fingerprint, recipe }: TrainerOptions): void {
+  const changes = fingerprintChanges(checkpoint.fingerprint, fingerprint);
+  if (changes.length > 0) {
+    throw new EngineError(
+      `Cannot go on from the checkpoint: it is of another run (${
+        changes.join("; ")
+      }). Use the same pictures, model and options, or begin anew without it`,
+    );
+  }
+  if (checkpoint.step > recipe.steps) {
+    throw new EngineError(
+      `Cannot go on from the checkpoint: it was made after ${checkpoint.step} steps, and steps is ${recipe.steps}; ask for more steps`,
+    );
+  }
+}
+
 function largestCrops(recipe: Recipe, structure: Size, appearance: Size): CropSides | null {
   const largest = ({ height, width }: Size) => cropSides(height, width).at(-1)!;
   return recipe.augment ? { structure: largest(structure), appearance: largest(appearance) } : null;
 }
 
 export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
-  const { runtime, recipe, structure, appearance } = options;
+  const { runtime, recipe, structure, appearance, checkpoint } = options;
+  if (checkpoint) refuseOther(checkpoint, options);
   const weights = weightsOf(recipe);
   const compileStep = stepCompiler(options, structure, appearance);
 
@@ -141,26 +165,29 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const planned = compileStep(heaviest, crops);
   const memory = memoryOf(planned);
   refuseUnlessItFits(memory, {
+    action: "train",
     bindingBytes: runtime.gpu.limits.bindingBytes,
-    ...(options.memoryLimit === undefined ? {} : { totalBytes: options.memoryLimit }),
-    size: Math.max(structure.width, structure.height, appearance.width, appearance.height),
-    planAt: (size) => {
-      const [a, b] = [structure, appearance].map((picture) => fitted(picture, size));
-      return memoryOf(stepCompiler(options, a, b)(heaviest, largestCrops(recipe, a, b)));
+    totalBytes: options.memoryLimit,
+    option: {
+      name: "size",
+      value: Math.max(structure.width, structure.height, appearance.width, appearance.height),
+      planAt: (size) => {
+        const [a, b] = [structure, appearance].map((picture) => fitted(picture, size));
+        return memoryOf(stepCompiler(options, a, b)(heaviest, largestCrops(recipe, a, b)));
+      },
     },
   });
 
-  for (const [name, { data }] of options.extractor.tensors) runtime.writeState(`vit.${name}`, data);
-  for (const [name, data] of vitConstants()) runtime.writeState(name, data);
+  uploadExtractor(runtime, options.extractor, [planned.prelude, planned.step]);
   runtime.writeState("structure", structure.data);
   runtime.writeState("appearance", appearance.data);
-  const { checkpoint } = options;
   const slab = checkpoint?.slab ?? options.initial ?? freshSlab(randomStream(recipe.seed, INITIAL));
   runtime.writeState("generator", slab);
   runtime.writeState("generator.m", checkpoint?.first ?? new Float32Array(slab.length));
   runtime.writeState("generator.v", checkpoint?.second ?? new Float32Array(slab.length));
 
   const loaded = new Map<string, Loaded>();
+  const ran = new Set<Loaded>();
   const preludes = new Set<string>();
   async function prepare(compiled: Compiled): Promise<Loaded> {
     const { prelude, step } = compiled;
@@ -180,8 +207,8 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   let renderer: Loaded | null = null;
   const log = runtime.openLog(TERMS.length + 1, MOST_BATCH);
 
-  /** Submits step t. */
-  async function submit(t: number, slot: number): Promise<void> {
+  /** Submits step t; true if its program never ran before. */
+  async function submit(t: number, slot: number): Promise<boolean> {
     const terms = termsAt(t, recipe.entire_every, weights);
     const feeds = new Map([[ADAM_INPUT, adamFeed(t + 1, recipe.learning_rate, BETAS)]]);
     let crops: CropSides | null = null;
@@ -194,12 +221,14 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     let program = loaded.get(key);
     if (!program) loaded.set(key, program = await prepare(compileStep(terms, crops)));
     runtime.run(program, only(feeds, program.program), { output: "losses", log, slot });
+    const fresh = !ran.has(program);
+    ran.add(program);
+    return fresh;
   }
 
-  /** Reads the losses of the steps from `first` on, and checks them. */
-  async function collect(first: number, count: number, ms: number): Promise<StepReport[]> {
-    const rows = await runtime.readLog(log, count);
-    return Array.from({ length: count }, (_, i) => {
+  /** The losses of the steps from `first` on, checked; `rows` as the log holds them. */
+  function collect(rows: Float32Array, first: number, timing: { ms: number; fresh: boolean }): StepReport[] {
+    return Array.from({ length: rows.length / log.width }, (_, i) => {
       const step = first + i;
       const row = rows.subarray(i * log.width, (i + 1) * log.width);
       const terms = termsAt(step, recipe.entire_every, weights);
@@ -214,26 +243,27 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
           );
         }
       }
-      return { step, losses, ms };
+      return { step, losses, ...timing };
     });
   }
+
+  let batch = 1; // the first step tells how long a step takes
 
   return {
     memory,
     step: () => done,
     async train({ until, signal, onSteps }) {
-      let batch = 1; // the first step tells how long a step takes
       while (done < until && !signal?.aborted) {
         const first = done;
         const count = Math.min(batch, until - first);
         const began = performance.now();
-        for (let i = 0; i < count; i++) await submit(first + i, i);
-        const rows = runtime.readLog(log, count);
-        await rows;
+        let fresh = false;
+        for (let i = 0; i < count; i++) fresh = await submit(first + i, i) || fresh;
+        const rows = await runtime.readLog(log, count);
         const ms = (performance.now() - began) / count;
-        const reports = await collect(first, count, ms);
+        const reports = collect(rows, first, { ms, fresh });
         done = first + count;
-        batch = Math.max(LEAST_BATCH, Math.min(MOST_BATCH, Math.floor(BATCH_TIME / ms)));
+        batch = ms > SLOW_STEP ? 1 : Math.max(2, Math.min(MOST_BATCH, Math.floor(BATCH_TIME / ms)));
         await onSteps(reports);
       }
     },
@@ -270,17 +300,4 @@ function only(feeds: Feeds, program: Program): Feeds {
 function fitted({ width, height }: Size, longest: number): Size {
   const scale = Math.min(1, longest / Math.max(width, height));
   return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
-}
-
-/** Renders any picture with a trained generator, at the picture's own size. */
-export async function applyGenerator(runtime: Runtime, slab: Float32Array, picture: Picture): Promise<Picture> {
-  const { width, height } = picture;
-  const image = generate(openGenerator("applied"), input("picture", f32(3, height, width)));
-  const { step } = compile(`apply ${width}x${height}`, { roots: new Map([["image", image]]) }, {
-    profile: runtime.gpu.profile,
-  });
-  runtime.writeState("applied", slab);
-  const [program] = await runtime.load([step]);
-  runtime.run(program, new Map([["picture", picture.data]]));
-  return { width, height, data: (await runtime.readOutput(program, "image")) as Float32Array<ArrayBuffer> };
 }

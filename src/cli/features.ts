@@ -1,0 +1,103 @@
+/** `splice features`: what the extractor makes of a picture, as tensors in a file. */
+import { resolve } from "node:path";
+import { type Command, Option } from "commander";
+import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../splice/recipe.ts";
+import { checkWritable, readPicture } from "./files.ts";
+import { asFlag, type Common, EXIT, givenRecipe, quietFlag, UsageError, verboseFlag } from "./usage.ts";
+
+interface FeaturesOptions extends Common {
+  readonly image?: string;
+  readonly layers?: string;
+  readonly out?: string;
+}
+
+const RECIPE_OPTIONS: readonly RecipeName[] = ["model", "vit_side", "vit_longest", "resize"];
+
+export function addFeatures(program: Command, finish: (code: number) => void): void {
+  const command = program.command("features")
+    .summary("write the extractor's features of a picture")
+    .description(
+      "Writes tokens, queries, keys, values [t, d] and self-similarity [t, t] of the extractor's blocks, [CLS] first.",
+    )
+    .option("--image <file>", "the picture")
+    .option("--out <file>", "the tensors, as safetensors")
+    .option("--layers <list>", "blocks, from 0, as 0,11 (default: the last)");
+  for (const { name, flag, description } of optionFlags()) {
+    if (RECIPE_OPTIONS.includes(name)) command.addOption(new Option(flag, description));
+  }
+  command
+    .option(...quietFlag)
+    .option(...verboseFlag)
+    .addHelpText(
+      "after",
+      "\nExample:\n  splice features --model dino-vitb8 --image cow.jpg --layers 0,11 --out cow.safetensors",
+    )
+    .action(async (options: FeaturesOptions) => finish(await features(options, command)));
+}
+
+async function features(options: FeaturesOptions, command: Command): Promise<number> {
+  const problems: string[] = [];
+  for (const name of ["image", "out"] as const) {
+    if (options[name] === undefined) problems.push(`Cannot extract features: --${name} FILE is missing`);
+  }
+  const parsed = parseRecipe(givenRecipe(command, RECIPE_OPTIONS));
+  if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
+  if (options.layers !== undefined && !/^\d+(,\d+)*$/.test(options.layers)) {
+    problems.push(`Cannot use --layers = ${JSON.stringify(options.layers)}: it must be block numbers from 0, as 0,11`);
+  }
+  if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
+  const { image, out } = options as Required<FeaturesOptions>;
+  await checkWritable([{ path: out, flag: "--out" }]);
+  await extract(parsed.recipe, { image, out, layers: options.layers?.split(",").map(Number), quiet: options.quiet });
+  return EXIT.done;
+}
+
+async function extract(
+  recipe: Recipe,
+  { image, out, layers, quiet }: {
+    image: string;
+    out: string;
+    layers: number[] | undefined;
+    quiet: boolean | undefined;
+  },
+): Promise<void> {
+  const { modelName, modelStore, withRuntime } = await import("./surroundings.ts");
+  const { loadVit, resolveModel } = await import("../weights/store.ts");
+  const { writeSafetensors } = await import("../weights/safetensors.ts");
+  const { extractFeatures } = await import("../splice/features.ts");
+  const modelPath = await resolveModel(recipe.model, modelStore());
+  const picture = await readPicture(image);
+  const extractor = await loadVit(modelPath);
+  const { depth, patch, native } = extractor.vit;
+  const wanted = [...new Set(layers ?? [depth - 1])].sort((a, b) => a - b);
+  if (wanted.some((layer) => layer >= depth)) {
+    throw new UsageError([
+      `Cannot use --layers = ${wanted}: ${modelName(modelPath)} has ${depth} blocks, 0 to ${depth - 1}`,
+    ]);
+  }
+  const { tensors, grid, seen } = await withRuntime((runtime, memoryLimit) =>
+    extractFeatures(runtime, {
+      extractor,
+      picture,
+      layers: wanted,
+      ...vitSize(recipe, native),
+      resize: recipe.resize,
+      memoryLimit,
+    })
+  );
+  const metadata = {
+    kind: "splice-features",
+    model: modelName(modelPath),
+    grid: `${grid.rows}x${grid.cols}`,
+    patch: String(patch),
+    resized: `${seen.height}x${seen.width}`,
+  };
+  await writeSafetensors(out, tensors, { metadata });
+  if (!quiet) {
+    console.log(
+      `${
+        resolve(out)
+      } is done: blocks ${wanted} of ${metadata.model}, ${grid.rows} x ${grid.cols} patches of ${patch} and [CLS]`,
+    );
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Files that the user names: pictures in, results out. What cannot be written is found out before the work begins, and what is
+ * written is written aside and renamed, so that no reader ever sees half a file.
+ */
+import { basename, dirname, extname, join } from "node:path";
+import { decodeImage } from "../images/decode.ts";
+import { encodeImage, type ImageFormat } from "../images/encode.ts";
+import type { Picture } from "../images/picture.ts";
+import { UsageError } from "./usage.ts";
+
+const FORMATS: Readonly<Record<string, ImageFormat>> = { ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg" };
+
+/** A complaint about a picture's name, or null. */
+export function formatProblem(path: string, flag: string): string | null {
+  if (Object.hasOwn(FORMATS, extname(path).toLowerCase())) return null;
+  return `Cannot write ${flag} ${path}: pictures are written as .png or .jpg, by the file's ending`;
+}
+
+export async function readPicture(path: string): Promise<Picture> {
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = await Deno.readFile(path);
+  } catch (cause) {
+    throw new Error(`Cannot read ${path}: ${reasonOf(cause)}; check the path and its permissions`, { cause });
+  }
+  return await decodeImage(bytes, { label: path });
+}
+
+export async function writePicture(path: string, picture: Picture): Promise<void> {
+  await writeWhole(path, await encodeImage(picture, FORMATS[extname(path).toLowerCase()]));
+}
+
+/** Written aside and renamed; what is no ordinary file (a pipe, /dev/null) is written as it is. */
+async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+  try {
+    if (await isSpecial(path)) return await Deno.writeFile(path, bytes);
+    const aside = asideOf(path);
+    await Deno.writeFile(aside, bytes);
+    await Deno.rename(aside, path);
+  } catch (cause) {
+    throw new Error(`Cannot write ${path}: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+/** Throws UsageError, naming all of them, unless every one of these files can be written. */
+export async function checkWritable(files: readonly { path: string; flag: string }[]): Promise<void> {
+  const problems: string[] = [];
+  for (const { path, flag } of files) {
+    const why = await obstacle(path);
+    if (why) problems.push(`Cannot write ${flag} ${path}: ${why}`);
+  }
+  if (problems.length > 0) throw new UsageError(problems);
+}
+
+async function obstacle(path: string): Promise<string | null> {
+  const folder = dirname(path);
+  try {
+    if ((await Deno.stat(path)).isDirectory) return "it is a folder; name a file";
+  } catch {
+    // It is not there yet.
+  }
+  if (await isSpecial(path)) return null;
+  try {
+    if (!(await Deno.stat(folder)).isDirectory) return `${folder} is not a folder`;
+  } catch {
+    return `there is no folder ${folder}; make it first`;
+  }
+  try {
+    const aside = asideOf(path);
+    await Deno.writeFile(aside, new Uint8Array());
+    await Deno.remove(aside);
+    return null;
+  } catch (cause) {
+    return `${folder} cannot be written (${reasonOf(cause)}); choose another`;
+  }
+}
+
+async function isSpecial(path: string): Promise<boolean> {
+  try {
+    const { isFile, isDirectory } = await Deno.stat(path);
+    return !isFile && !isDirectory;
+  } catch {
+    return false;
+  }
+}
+
+const asideOf = (path: string) => join(dirname(path), `.${basename(path)}.part`);
+
+function reasonOf(cause: unknown): string {
+  if (cause instanceof Deno.errors.NotFound) return "there is no such file";
+  if (cause instanceof Deno.errors.IsADirectory) return "it is a folder";
+  if (cause instanceof Deno.errors.PermissionDenied || cause instanceof Deno.errors.NotCapable) {
+    return "permission denied";
+  }
+  return cause instanceof Error ? cause.message : String(cause);
+}

@@ -1,0 +1,65 @@
+/**
+ * The command line: which commands there are, and how their failures end. A command's file says its options; what does its work is
+ * imported only when it runs, so that help is quick.
+ */
+import { Command, CommanderError } from "commander";
+import config from "../../deno.json" with { type: "json" };
+import { addApply } from "./apply.ts";
+import { addDemo } from "./demo.ts";
+import { addDoctor } from "./doctor.ts";
+import { addFeatures } from "./features.ts";
+import { addRun } from "./run.ts";
+import { EXIT, UsageError } from "./usage.ts";
+
+/** Runs one command. Resolves to the exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted. */
+export async function main(args: readonly string[]): Promise<number> {
+  let code: number = EXIT.done;
+  const finish = (result: number) => {
+    code = result;
+  };
+  const program = new Command("splice")
+    .description("Gives one photograph the appearance of another: a generator is trained for the pair, on your GPU.")
+    .version(config.version, "--version", "print the version")
+    .helpOption("-h, --help", "print help; `splice COMMAND --help` prints a command's options")
+    .helpCommand("help [command]", "print help for a command")
+    .configureHelp({ subcommandTerm: (command) => command.name() })
+    .configureOutput({ outputError: (text, write) => write(complaint(text)) })
+    .showSuggestionAfterError()
+    .exitOverride()
+    .addHelpText("after", "\nTo begin: splice demo");
+  for (const add of [addRun, addApply, addFeatures, addDemo, addDoctor]) add(program, finish);
+  const verbose = args.includes("--verbose");
+  try {
+    const unknown = args.length > 0 && !args[0].startsWith("-") && args[0] !== "help" &&
+      !program.commands.some((command) => command.name() === args[0]);
+    if (unknown) throw new UsageError([unknownCommand(args[0], program)]);
+    if (args.length === 0) program.outputHelp();
+    else await program.parseAsync(args, { from: "user" });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    report(error, verbose);
+    return error instanceof UsageError ? EXIT.usage : EXIT.failed;
+  }
+}
+
+/** One line: what is wrong, what to do. The stack is for those who ask for it. */
+function report(error: unknown, verbose: boolean): void {
+  const lines = error instanceof UsageError
+    ? error.problems
+    : [(error instanceof Error ? error.message : String(error)) || "Failed without a message"];
+  for (const line of lines) console.error(`splice: ${line}`);
+  if (!verbose) return;
+  for (let at: unknown = error; at instanceof Error; at = at.cause) console.error(at.stack);
+}
+
+/** Commander's message in one line, in our words. */
+function complaint(text: string): string {
+  const line = text.trim().replace(/^error: /, "").replaceAll(/\s*\n\s*/g, " ");
+  return `splice: ${line.charAt(0).toUpperCase()}${line.slice(1)}; \`splice COMMAND --help\` lists what there is\n`;
+}
+
+function unknownCommand(name: string, program: Command): string {
+  const names = program.commands.map((command) => command.name());
+  return `Cannot run ${JSON.stringify(name)}: there is no such command. Commands: ${names.join(", ")}, help`;
+}

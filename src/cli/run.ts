@@ -1,0 +1,73 @@
+/** `splice run`: trains on a pair of photographs and writes the picture. */
+import { type Command, Option } from "commander";
+import { optionFlags, parseRecipe, recipeNames } from "../splice/recipe.ts";
+import { checkWritable, formatProblem } from "./files.ts";
+import { asFlag, type Common, givenRecipe, quietFlag, UsageError, verboseFlag } from "./usage.ts";
+import { openVoice } from "./voice.ts";
+
+interface RunOptions extends Common {
+  readonly structure?: string;
+  readonly appearance?: string;
+  readonly out?: string;
+  readonly initGenerator?: string;
+  readonly saveGenerator?: string;
+  readonly metrics?: string;
+  readonly checkpoint?: string;
+  readonly resume?: boolean;
+  readonly json?: boolean;
+}
+
+export function addRun(program: Command, finish: (code: number) => void): void {
+  const command = program.command("run")
+    .summary("train on a pair of photographs and write the result")
+    .description("Trains a generator on a pair of photographs: the structure of one, the appearance of the other.")
+    .option("--structure <file>", "the photograph whose structure is kept")
+    .option("--appearance <file>", "the photograph whose appearance is taken")
+    .option("--out <file>", "the result, .png or .jpg; previews of it are written there too");
+  for (const { flag, description, default: usual } of optionFlags()) {
+    const shown = usual === undefined || typeof usual === "boolean" ? "" : ` (default: ${usual})`;
+    command.addOption(new Option(flag, `${description}${shown}`));
+  }
+  command
+    .option("--init-generator <file>", "begin with this generator instead of a fresh one")
+    .option("--save-generator <file>", "write the trained generator, for `splice apply`")
+    .option("--metrics <file>", "write the losses, one JSON object a step")
+    .option("--checkpoint <file>", "save the state of the run every few seconds and at the end")
+    .option("--resume", "go on from the checkpoint, if it is there")
+    .option("--json", "print progress as JSON lines")
+    .option(...quietFlag)
+    .option(...verboseFlag)
+    .addHelpText(
+      "after",
+      "\nExample:\n  splice run --structure house.jpg --appearance forest.jpg --out result.png --preset quick",
+    )
+    .action(async (options: RunOptions) => finish(await run(options, command)));
+}
+
+async function run(options: RunOptions, command: Command): Promise<number> {
+  const problems: string[] = [];
+  for (const name of ["structure", "appearance", "out"] as const) {
+    if (options[name] === undefined) problems.push(`Cannot run: --${name} FILE is missing`);
+  }
+  if (options.out !== undefined) problems.push(...[formatProblem(options.out, "--out")].filter((why) => why !== null));
+  if (options.resume && options.checkpoint === undefined) {
+    problems.push("Cannot use --resume: it goes on from a checkpoint; name it with --checkpoint FILE");
+  }
+  const parsed = parseRecipe(givenRecipe(command, recipeNames));
+  if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
+  if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
+  const { structure, appearance, out } = options as Required<RunOptions>;
+  const outputs = {
+    out,
+    saveGenerator: options.saveGenerator,
+    metrics: options.metrics,
+    checkpoint: options.checkpoint,
+  };
+  await checkWritable(
+    Object.entries(outputs).flatMap(([name, path]) =>
+      path === undefined ? [] : [{ path, flag: `--${name.replace("G", "-g")}` }]
+    ),
+  );
+  const { runTransfer } = await import("./transfer.ts");
+  return await runTransfer({ ...options, structure, appearance, out, recipe: parsed.recipe }, openVoice(options));
+}

@@ -1,0 +1,46 @@
+/**
+ * What commands find around them: the model store's folders, the GPU and the memory it may use, and the wish to stop.
+ */
+import { basename, join } from "node:path";
+import { openGpu, openRuntime, type Runtime } from "../engine/mod.ts";
+import type { StoreOptions } from "../weights/store.ts";
+
+/** The bundled models, then the user's own: SPLICE_MODELS, or a folder of the data home. */
+export function modelStore(): StoreOptions & { readonly own: string | null } {
+  const home = Deno.env.get("HOME");
+  const data = Deno.env.get("XDG_DATA_HOME") || (home && join(home, ".local/share"));
+  const own = Deno.env.get("SPLICE_MODELS") || (data && join(data, "splice/models")) || null;
+  const bundled = join(import.meta.dirname ?? ".", "../../models");
+  return { folders: own ? [bundled, own] : [bundled], own };
+}
+
+/** A model's name as people say it: the file without folder and ending. */
+export const modelName = (path: string) => basename(path).replace(/\.(?:safetensors|pth|bin)$/, "");
+
+/** Runs `use` with a GPU that is closed afterwards, and the bytes it may use where that is known: software adapters use the machine's own. */
+export async function withRuntime<T>(
+  use: (runtime: Runtime, memoryLimit: number | undefined) => Promise<T>,
+): Promise<T> {
+  const runtime = openRuntime(await openGpu());
+  try {
+    return await use(runtime, runtime.gpu.info.software ? Deno.systemMemoryInfo().available : undefined);
+  } finally {
+    runtime.close();
+  }
+}
+
+/** Runs `use` with a signal that Ctrl-C (or SIGTERM) aborts; a second one ends the process at once. */
+export async function interruptible<T>(use: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const stop = () => {
+    if (controller.signal.aborted) Deno.exit(130);
+    controller.abort();
+  };
+  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+  for (const signal of signals) Deno.addSignalListener(signal, stop);
+  try {
+    return await use(controller.signal);
+  } finally {
+    for (const signal of signals) Deno.removeSignalListener(signal, stop);
+  }
+}

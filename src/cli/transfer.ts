@@ -1,0 +1,223 @@
+/**
+ * One transfer from the command line, from files to a picture: what `run` and `demo` do.
+ *
+ * Invariant: whenever a checkpoint lies on the disk, the metrics of all its steps do too, so that a run that goes on leaves neither
+ * a gap nor a step twice.
+ */
+import { resolve } from "node:path";
+import { fitPicture, type Picture } from "../images/picture.ts";
+import {
+  type Checkpoint,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  generatorSlab,
+  unpackGenerator,
+} from "../splice/checkpoint.ts";
+import { fingerprintOf } from "../splice/fingerprint.ts";
+import { megabytes } from "../splice/memory.ts";
+import { openPace } from "../splice/pace.ts";
+import { type Recipe, vitSize } from "../splice/recipe.ts";
+import { openTrainer, type StepReport, type Trainer } from "../splice/trainer.ts";
+import { seenSize } from "../nets/vit.ts";
+import { writeSafetensors } from "../weights/safetensors.ts";
+import { loadVit, loadWeights, resolveModel } from "../weights/store.ts";
+import { readPicture, writePicture } from "./files.ts";
+import { type Metrics, openMetrics } from "./metrics.ts";
+import { interruptible, modelName, modelStore, withRuntime } from "./surroundings.ts";
+import { EXIT } from "./usage.ts";
+import { durationText, type Voice } from "./voice.ts";
+
+export interface Transfer {
+  readonly structure: string;
+  readonly appearance: string;
+  readonly out: string;
+  readonly recipe: Recipe;
+  readonly initGenerator?: string | undefined;
+  readonly saveGenerator?: string | undefined;
+  readonly metrics?: string | undefined;
+  readonly checkpoint?: string | undefined;
+  readonly resume?: boolean | undefined;
+}
+
+/** A checkpoint is written after this many steps or seconds, but not more often than once a second. */
+const SAVE_STEPS = 50;
+const SAVE_SECONDS = 5;
+
+/** Does it, and says so with `voice`. Resolves to the exit code. */
+export async function runTransfer(transfer: Transfer, voice: Voice): Promise<number> {
+  return await interruptible(async (signal) => {
+    try {
+      return await prepareAndTrain(transfer, voice, signal);
+    } catch (error) {
+      voice.failed(error);
+      throw error;
+    }
+  });
+}
+
+async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSignal): Promise<number> {
+  const began = performance.now();
+  const { recipe } = transfer;
+  const picture = async (path: string) => {
+    const whole = await readPicture(path);
+    return recipe.size === undefined ? whole : fitPicture(whole, recipe.size);
+  };
+  const structure = await picture(transfer.structure);
+  const appearance = await picture(transfer.appearance);
+  const modelPath = await resolveModel(recipe.model, modelStore());
+  const extractor = await loadVit(modelPath);
+  const initial = transfer.initGenerator === undefined
+    ? undefined
+    : generatorSlab((await loadWeights(transfer.initGenerator)).tensors, transfer.initGenerator);
+  const checkpoint = await findCheckpoint(transfer, voice);
+  const fingerprint = transfer.checkpoint === undefined
+    ? ""
+    : fingerprintOf({ structure, appearance, extractor, recipe, initial });
+
+  return await withRuntime(async (runtime, memoryLimit) => {
+    const trainer = await openTrainer({
+      runtime,
+      extractor,
+      recipe,
+      structure,
+      appearance,
+      initial,
+      checkpoint,
+      fingerprint,
+      memoryLimit,
+    });
+    const { name, profile } = { name: runtime.gpu.info.name, profile: runtime.gpu.profile.name };
+    const seen = vitSize(recipe, extractor.vit.native);
+    voice.started({
+      adapter: name,
+      model: modelName(modelPath),
+      steps: recipe.steps,
+      step: trainer.step(),
+      memory_bytes: trainer.memory.totalBytes,
+      plan: planText(trainer, {
+        adapter: `${name} (${profile} kernels)`,
+        model: modelName(modelPath),
+        pictures: [structure, appearance],
+        side: seen.side,
+        longest: seen.longest,
+      }),
+    });
+    const metrics = transfer.metrics === undefined ? null : await openMetrics(transfer.metrics, trainer.step());
+    try {
+      await train(trainer, { transfer, voice, signal, metrics });
+    } finally {
+      metrics?.close();
+    }
+    const finished = trainer.step() >= recipe.steps;
+    if (!finished) {
+      voice.canceled(stoppedText(trainer.step(), transfer));
+      return EXIT.interrupted;
+    }
+    if (transfer.saveGenerator !== undefined) {
+      await writeSafetensors(transfer.saveGenerator, unpackGenerator(await trainer.slab()), {
+        metadata: { kind: "splice-generator", model: modelName(modelPath), steps: String(recipe.steps) },
+      });
+    }
+    await writePicture(transfer.out, await trainer.render());
+    const took = durationText((performance.now() - began) / 1000);
+    voice.succeeded(transfer.out, `${resolve(transfer.out)} is done, in ${took}`);
+    return EXIT.done;
+  });
+}
+
+/** Trains to the end or until the signal; keeps the metrics, the previews and the checkpoint. */
+async function train(
+  trainer: Trainer,
+  { transfer, voice, signal, metrics }: {
+    transfer: Transfer;
+    voice: Voice;
+    signal: AbortSignal;
+    metrics: Metrics | null;
+  },
+): Promise<void> {
+  const { steps, preview_every } = transfer.recipe;
+  const pace = openPace();
+  const saved = { step: trainer.step(), at: performance.now() };
+  let last = performance.now();
+  async function save(): Promise<void> {
+    if (transfer.checkpoint === undefined) return;
+    const { tensors, metadata } = encodeCheckpoint(await trainer.checkpoint());
+    await writeSafetensors(transfer.checkpoint, tensors, { metadata });
+    saved.step = trainer.step();
+    saved.at = performance.now();
+  }
+  async function onSteps(reports: readonly StepReport[]): Promise<void> {
+    metrics?.add(reports);
+    const now = performance.now();
+    pace.add(reports.length, (now - last) / 1000, reports.some((report) => report.fresh));
+    last = now;
+    const step = trainer.step();
+    voice.progress({
+      step,
+      steps,
+      losses: reports.at(-1)!.losses,
+      steps_per_second: pace.stepsPerSecond(),
+      eta_seconds: pace.secondsLeft(steps - step),
+    });
+    const before = step - reports.length;
+    if (preview_every > 0 && step < steps && Math.floor(step / preview_every) > Math.floor(before / preview_every)) {
+      await writePicture(transfer.out, await trainer.render());
+      voice.preview(step, transfer.out);
+    }
+    const age = (now - saved.at) / 1000;
+    if (age >= SAVE_SECONDS || (step - saved.step >= SAVE_STEPS && age >= 1)) await save();
+  }
+  await trainer.train({ until: steps, signal, onSteps });
+  if (trainer.step() > saved.step) await save();
+}
+
+/** The checkpoint to go on from, if that was asked for and there is one. */
+async function findCheckpoint(transfer: Transfer, voice: Voice): Promise<Checkpoint | undefined> {
+  const path = transfer.checkpoint;
+  if (path === undefined || !(await exists(path))) return undefined;
+  if (!transfer.resume) {
+    voice.note(`${path} is of an earlier run and will be replaced; --resume would go on from it`);
+    return undefined;
+  }
+  const { tensors, metadata } = await loadWeights(path);
+  const checkpoint = decodeCheckpoint(tensors, metadata);
+  if (checkpoint) return checkpoint;
+  throw new Error(`Cannot go on from ${path}: it is not a checkpoint; name the file of the earlier run's --checkpoint`);
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.stat(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function planText(
+  trainer: Trainer,
+  { adapter, model, pictures, side, longest }: {
+    adapter: string;
+    model: string;
+    pictures: readonly Picture[];
+    side: number;
+    longest: number;
+  },
+): string {
+  const [a, b] = pictures.map(({ width, height }) => `${width} x ${height}`);
+  const seen = seenSize(pictures[0].height, pictures[0].width, side, longest);
+  const { totalBytes, stateBytes, scratchBytes } = trainer.memory;
+  const from = trainer.step() > 0 ? `; going on after step ${trainer.step()}` : "";
+  return `${adapter}; ${model}, which sees ${seen.width} x ${seen.height}; structure ${a}, appearance ${b}; memory ${
+    megabytes(totalBytes)
+  } (${megabytes(stateBytes)} kept, ${megabytes(scratchBytes)} reused)${from}`;
+}
+
+function stoppedText(step: number, { recipe, checkpoint }: Transfer): string {
+  const kept = checkpoint === undefined
+    ? "nothing was kept: with --checkpoint FILE a run can be continued"
+    : step === 0
+    ? "there was nothing to keep yet"
+    : `the same command with --resume goes on from ${checkpoint}`;
+  return `Stopped after ${step} of ${recipe.steps} steps; ${kept}`;
+}

@@ -1,0 +1,42 @@
+/**
+ * What the command line itself refuses, before any work: exit code 2. All that is wrong is said at once, a line each.
+ */
+import type { Command } from "commander";
+import type { RecipeName } from "../splice/recipe.ts";
+
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(problems.join("\n"));
+    this.problems = problems;
+  }
+}
+
+export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
+
+/** Options that every command with work to do has. */
+export interface Common {
+  readonly verbose?: boolean;
+  readonly quiet?: boolean;
+}
+
+export const verboseFlag = ["--verbose", "show where an error came from"] as const;
+export const quietFlag = ["--quiet", "print errors only"] as const;
+
+/** Recipe options that were given by the user: a default handed on would win over a preset. */
+export function givenRecipe(command: Command, names: readonly RecipeName[]): Partial<Record<RecipeName, unknown>> {
+  const attributes = new Map(command.options.map((option) => [option.name().replace(/^no-/, ""), option]));
+  const given: Partial<Record<RecipeName, unknown>> = {};
+  for (const name of names) {
+    const attribute = attributes.get(name.replaceAll("_", "-"))?.attributeName();
+    if (attribute && command.getOptionValueSource(attribute) === "cli") given[name] = command.getOptionValue(attribute);
+  }
+  return given;
+}
+
+/** A recipe's complaint, naming the option as it is typed: `weight_cls` is `--weight-cls`. */
+export function asFlag(message: string): string {
+  return message.replace(/^Cannot use (\w+)/, (_, name: string) => `Cannot use --${name.replaceAll("_", "-")}`);
+}

@@ -1,0 +1,75 @@
+/**
+ * Looking at the extractor: tokens, queries, keys, values and self-similarity of any of its blocks for one picture.
+ *
+ * One program per picture size, up to the last block that is asked for: blocks share their scratch, and only what is asked for is kept.
+ */
+import { compile, f32, input, type Interpolation, type Runtime, type Value } from "../engine/mod.ts";
+import type { Picture } from "../images/picture.ts";
+import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../nets/vit.ts";
+import type { HostTensor, StateDict } from "../weights/tensor.ts";
+import { type Extractor, uploadExtractor } from "./extractor.ts";
+import { memoryOf, refuseUnlessItFits } from "./memory.ts";
+
+export interface FeatureOptions {
+  readonly extractor: Extractor;
+  readonly picture: Picture;
+  /** Blocks, from 0. */
+  readonly layers: readonly number[];
+  /** Short side of what the extractor sees, limit of its long side, and how the picture is resized to it. */
+  readonly side: number;
+  readonly longest: number;
+  readonly resize: Interpolation;
+  /** Bytes the device may use, where that is known. */
+  readonly memoryLimit?: number | undefined;
+}
+
+export interface ExtractedFeatures {
+  /** `block.{i}.tokens|queries|keys|values` [t, d] and `self_similarity.{i}` [t, t]; [CLS] first. */
+  readonly tensors: StateDict;
+  readonly grid: { readonly rows: number; readonly cols: number };
+  /** What the extractor saw, in pixels. */
+  readonly seen: { readonly height: number; readonly width: number };
+}
+
+/** @throws EngineError with a vit_side that fits, if this one does not. */
+export async function extractFeatures(runtime: Runtime, options: FeatureOptions): Promise<ExtractedFeatures> {
+  const { extractor, picture, layers, resize } = options;
+  const plan = (side: number, longest: number) => {
+    const net = openVit(extractor.vit);
+    const image = input("image", f32(3, picture.height, picture.width));
+    const seen = seenSize(picture.height, picture.width, side, longest);
+    const blocks = vitBlocks(net, prepareImage(net, image, { ...seen, resize }), Math.max(...layers));
+    const roots = new Map<string, Value>();
+    for (const layer of layers) {
+      for (const [name, value] of Object.entries(blocks[layer])) roots.set(`block.${layer}.${name}`, value);
+      roots.set(`self_similarity.${layer}`, selfSimilarity(blocks[layer].keys));
+    }
+    return { seen, roots, compiled: compile("features", { roots }, { profile: runtime.gpu.profile }) };
+  };
+  const { seen, roots, compiled } = plan(options.side, options.longest);
+  const { patch } = extractor.vit;
+  refuseUnlessItFits(memoryOf(compiled), {
+    action: "extract features",
+    bindingBytes: runtime.gpu.limits.bindingBytes,
+    totalBytes: options.memoryLimit,
+    option: {
+      name: "vit_side",
+      value: options.side,
+      planAt: (side) =>
+        memoryOf(plan(Math.max(side, patch), Math.max(patch, options.longest * side / options.side)).compiled),
+    },
+  });
+  uploadExtractor(runtime, extractor, [compiled.prelude, compiled.step]);
+  if (compiled.prelude) runtime.run((await runtime.load([compiled.prelude]))[0]);
+  const [program] = await runtime.load([compiled.step]);
+  runtime.run(program, new Map([["image", picture.data]]));
+  const tensors = new Map<string, HostTensor>();
+  for (const [name, { type }] of roots) {
+    tensors.set(name, { shape: type.shape, data: await runtime.readOutput(program, name) });
+  }
+  return {
+    tensors,
+    grid: { rows: Math.floor(seen.height / patch), cols: Math.floor(seen.width / patch) },
+    seen,
+  };
+}

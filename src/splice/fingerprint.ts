@@ -1,0 +1,71 @@
+/**
+ * What a run is made of, as text: two runs of one fingerprint give the same numbers at every step. Checkpoints carry it, so that
+ * none is continued with another picture, model or option; and so that the refusal can say which of them differs.
+ */
+import { createHash } from "node:crypto";
+import { z } from "zod";
+import type { Picture } from "../images/picture.ts";
+import type { Extractor } from "./extractor.ts";
+import { type Recipe, recipeNames, vitSize } from "./recipe.ts";
+
+/** Counts up when the same options begin to mean other numbers. */
+const VERSION = 1;
+
+/** Options that change how long a run is or what is shown of it, and those that stand below in another form. */
+const LEFT_OUT: readonly (keyof Recipe)[] = [
+  "preset",
+  "model",
+  "steps",
+  "size",
+  "preview_every",
+  "vit_side",
+  "vit_longest",
+];
+
+export interface Ingredients {
+  readonly structure: Picture;
+  readonly appearance: Picture;
+  readonly extractor: Extractor;
+  readonly recipe: Recipe;
+  /** The generator a run began with, where it was not drawn from the seed. */
+  readonly initial?: Float32Array | undefined;
+}
+
+export function fingerprintOf({ structure, appearance, extractor, recipe, initial }: Ingredients): string {
+  const picture = ({ width, height, data }: Picture) => `${width}x${height} ${digest([data])}`;
+  const seen = vitSize(recipe, extractor.vit.native);
+  return JSON.stringify({
+    version: VERSION,
+    structure: picture(structure),
+    appearance: picture(appearance),
+    model: digest([...extractor.tensors.values()].map(({ data }) => data)),
+    init_generator: initial ? digest([initial]) : "none",
+    ...Object.fromEntries(recipeNames.filter((name) => !LEFT_OUT.includes(name)).map((name) => [name, recipe[name]])),
+    vit_side: seen.side,
+    vit_longest: seen.longest,
+  });
+}
+
+/** What two fingerprints say differently, as text for messages: `seed is 2, was 1`. */
+export function fingerprintChanges(was: string, is: string): string[] {
+  const [before, after] = [was, is].map(fieldsOf);
+  return Object.keys(after).filter((name) => before[name] !== after[name]).map((name) =>
+    `${name} is ${after[name]}, was ${before[name] ?? "not said"}`
+  );
+}
+
+const Fields = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
+
+function fieldsOf(fingerprint: string): z.infer<typeof Fields> {
+  try {
+    return Fields.parse(JSON.parse(fingerprint));
+  } catch {
+    return {};
+  }
+}
+
+function digest(parts: readonly Float32Array[]): string {
+  const hash = createHash("sha256");
+  for (const { buffer, byteOffset, byteLength } of parts) hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+  return hash.digest("hex").slice(0, 16);
+}

@@ -12,6 +12,8 @@ export interface Gpu {
   readonly limits: { readonly bindingBytes: number; readonly bufferBytes: number; readonly uniformAlignment: number };
   /** timestamp-query works: kernels can be timed. */
   readonly timestamps: boolean;
+  /** By WGSL text: equal text is one pipeline, whoever asks. */
+  readonly pipelines: Map<string, GPUComputePipeline>;
   /** Why the device was lost, once it is. */
   lost(): string | null;
   close(): void;
@@ -71,6 +73,7 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
       bufferBytes: limits.maxBufferSize,
       uniformAlignment: limits.minUniformBufferOffsetAlignment,
     },
+    pipelines: new Map(),
     timestamps: device.features.has("timestamp-query"),
     lost: () => lost,
     close: () => device.destroy(),

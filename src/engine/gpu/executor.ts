@@ -50,13 +50,16 @@ export interface Runtime {
   settle(): Promise<void>;
   /** Bytes of all buffers, and pipelines made. */
   usage(): { bytes: number; pipelines: number };
+  /** Frees the buffers; the device and its pipelines stay for other runtimes. */
+  release(): void;
+  /** Frees the buffers and closes the device. */
   close(): void;
 }
 
 export function openRuntime(gpu: Gpu): Runtime {
   const { device } = gpu;
   const states = new Map<string, GPUBuffer>();
-  const pipelines = new Map<string, GPUComputePipeline>();
+  const { pipelines } = gpu;
   const owned = new Set<GPUBuffer>();
   let scratchPool: GPUBuffer[] = [];
 
@@ -290,6 +293,11 @@ export function openRuntime(gpu: Gpu): Runtime {
     if (reason !== null) throw new EngineError(`The GPU was lost (${reason}); start again from the last checkpoint`);
   }
 
+  function release(): void {
+    for (const buffer of owned) buffer.destroy();
+    owned.clear();
+  }
+
   const total = () => [...owned].reduce((sum, buffer) => sum + buffer.size, 0);
 
   return {
@@ -332,9 +340,9 @@ export function openRuntime(gpu: Gpu): Runtime {
       checkAlive();
     },
     usage: () => ({ bytes: total(), pipelines: pipelines.size }),
+    release,
     close() {
-      for (const buffer of owned) buffer.destroy();
-      owned.clear();
+      release();
       gpu.close();
     },
   };

@@ -142,7 +142,9 @@ function prologueOf(value: Apply, plan: Plan): { leaves: readonly Value[]; texts
   return builder.form.leaves.length === 0 ? null : { leaves: builder.form.leaves, texts };
 }
 
-const sources = (leaves: readonly Value[]) => new Set(leaves.map(baseOf)).size;
+/** How many tensors a kernel binds to read these; a view that strides cannot express will be copied, and is one of its own. */
+const sources = (leaves: readonly Value[]) =>
+  new Set(leaves.map((leaf) => layoutIn(leaf) === null ? leaf : baseOf(leaf))).size;
 
 /** How many tensors a kernel binds before its epilogue. */
 function boundBy(kernel: Apply, plan: Plan): number {

@@ -7,7 +7,7 @@
  */
 import * as tf from "npm:@tensorflow/tfjs-core@4.22.0";
 import "npm:@tensorflow/tfjs-backend-webgpu@4.22.0";
-import { compile, conv2d, f32, input, matmul, openGpu, openRuntime, sizeOf, type Value } from "../src/engine/mod.ts";
+import { compile, conv2d, f32, matmul, openGpu, openRuntime, sizeOf, state, type Value } from "../src/engine/mod.ts";
 
 interface Case {
   readonly name: string;
@@ -61,11 +61,11 @@ await tf.setBackend("webgpu");
 await tf.ready();
 console.log(`${gpu.info.name}; tfjs ${tf.version_core} ${tf.getBackend()}`);
 for (const item of cases) {
-  const [a, b] = item.shapes.map((shape, i) => input(`x${i}`, f32(...shape)));
+  const [a, b] = item.shapes.map((shape, i) => state(`${item.name} ${i}`, f32(...shape), { trained: true }));
   const { step } = compile(item.name, { roots: new Map([["out", item.ours(a, b)]]) }, { profile: gpu.profile });
   const [loaded] = await runtime.load([step]);
-  const feeds = new Map(item.shapes.map((shape, i) => [`x${i}`, random(sizeOf(shape))]));
-  const ours = await rate(item.flops, () => runtime.run(loaded, feeds), () => runtime.settle());
+  item.shapes.forEach((shape, i) => runtime.writeState(`${item.name} ${i}`, random(sizeOf(shape))));
+  const ours = await rate(item.flops, () => runtime.run(loaded), () => runtime.settle());
 
   const nhwc = ([n, c, h, w]: number[]) => item.shapes[0].length === 4 ? [n, h, w, c] : [n, c];
   const hwio = ([o, i, h, w]: number[]) => item.shapes[0].length === 4 ? [h, w, i, o] : [o, i];

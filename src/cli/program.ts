@@ -5,6 +5,7 @@
 import { Command, CommanderError } from "commander";
 import config from "../../deno.json" with { type: "json" };
 import { addApply } from "./apply.ts";
+import { addBench } from "./bench.ts";
 import { addDemo } from "./demo.ts";
 import { addDoctor } from "./doctor.ts";
 import { addFeatures } from "./features.ts";
@@ -27,7 +28,7 @@ export async function main(args: readonly string[]): Promise<number> {
     .showSuggestionAfterError()
     .exitOverride()
     .addHelpText("after", "\nTo begin: splice demo");
-  for (const add of [addRun, addApply, addFeatures, addDemo, addDoctor]) add(program, finish);
+  for (const add of [addRun, addApply, addFeatures, addDemo, addBench, addDoctor]) add(program, finish);
   const verbose = args.includes("--verbose");
   try {
     const unknown = args.length > 0 && !args[0].startsWith("-") && args[0] !== "help" &&

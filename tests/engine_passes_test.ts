@@ -128,6 +128,12 @@ const extremes: Record<string, () => Value> = {
       Array.from({ length: 5 }, (_, i) => input(`${prefix}${i}`, f32(...shape))).reduce((a, b) => ops.mul(a, b), start);
     return chain([30], "after", ops.sum(chain([30, 40], "before", input("x", f32(30, 40))), 1));
   },
+  "nine views of one tensor, all of which must be copied": () => {
+    const a = input("a", f32(16, 6));
+    return Array.from({ length: 9 }, (_, i) => ops.reshape(ops.transpose(ops.slice(a, 0, i, 4)), [24])).reduce((x, y) =>
+      ops.add(x, y)
+    );
+  },
   "a concatenation of pieces made of each other": () => {
     const a = ops.exp(input("a", f32(4, 5)));
     const b = ops.softmax(a);

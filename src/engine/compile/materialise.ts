@@ -55,7 +55,9 @@ export const materialise: Pass = {
         if (lower.kind === "concat") {
           return rootsBefore.has(baseOf(value.inputs[i])) ? copy(expressible(input)) : piece(input, taken);
         }
-        return lower.kind === "kernel" && lower.contiguous ? asContiguous(input) : expressible(input);
+        // The operands of an epilogue may lie anyhow, whatever the kernel asks of its own.
+        const own = i < (value.attrs.operands as number | undefined ?? inputs.length);
+        return own && lower.kind === "kernel" && lower.contiguous ? asContiguous(input) : expressible(input);
       });
       const made = withInputs(value, ready);
       return made;

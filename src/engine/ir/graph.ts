@@ -60,13 +60,7 @@ let scopePath = "";
 
 /** Runs `build` with `name` appended to the scope of every value made in it; scopes label timelines and errors. */
 export function withScope<T>(name: string, build: () => T): T {
-  const outer = scopePath;
-  scopePath = outer === "" ? name : `${outer}.${name}`;
-  try {
-    return build();
-  } finally {
-    scopePath = outer;
-  }
+  return inScope(scopePath === "" ? name : `${scopePath}.${name}`, build);
 }
 
 /** Runs `build` with exactly this scope: passes use it to keep the origin of what they rewrite. */
@@ -75,6 +69,9 @@ export function inScope<T>(scope: string, build: () => T): T {
   scopePath = scope;
   try {
     return build();
+  } catch (error) {
+    if (!(error instanceof EngineError) || scope === "" || error.message.includes("(at ")) throw error;
+    throw new EngineError(`${error.message} (at ${scope})`, { cause: error });
   } finally {
     scopePath = outer;
   }
@@ -101,15 +98,7 @@ export function constant(literal: number): Value {
 
 /** Applies an op; its type rule runs here, so an ill-typed graph cannot be built. */
 export function apply(op: Op, inputs: readonly Value[], attrs: Attrs = {}): Value {
-  let type: TensorType;
-  try {
-    type = op.infer(inputs.map((value) => value.type), attrs);
-  } catch (error) {
-    if (error instanceof EngineError && scopePath !== "" && !error.message.includes("(at ")) {
-      throw new EngineError(`${error.message} (at ${scopePath})`);
-    }
-    throw error;
-  }
+  const type = op.infer(inputs.map((value) => value.type), attrs);
   return { ...base(type), kind: "apply", op, inputs, attrs };
 }
 

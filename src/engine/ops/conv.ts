@@ -8,7 +8,7 @@ import type { Op, Value } from "../ir/graph.ts";
 import { apply } from "../ir/graph.ts";
 import type { KernelRequest } from "../ir/program.ts";
 import type { Attrs, TensorType } from "../ir/type.ts";
-import { EngineError, sizeOf, typeText } from "../ir/type.ts";
+import { EngineError, sameShape, sizeOf, typeText } from "../ir/type.ts";
 import { convInputGradientKernel, convKernel } from "../wgsl/conv.ts";
 import { convWeightGradientKernel } from "../wgsl/conv_gradient.ts";
 import { matmul } from "./matmul.ts";
@@ -83,6 +83,18 @@ function outputType(x: TensorType, weight: TensorType, attrs: Attrs): TensorType
   };
 }
 
+/** Convolving x with the weight must give what has the gradient's shape. */
+function checkGradient(x: TensorType, weight: TensorType, gradient: TensorType, attrs: Attrs): void {
+  checkConv(x, weight, attrs);
+  const { shape } = outputType(x, weight, attrs);
+  if (!sameShape(shape, gradient.shape)) {
+    throw new EngineError(
+      `Cannot take the gradient of conv2d ${typeText(x)} with ${typeText(weight)} from ${typeText(gradient)}: ` +
+        `the result was f32[${shape}]`,
+    );
+  }
+}
+
 const structure = (attrs: Attrs) => ({ stride: strideOf(attrs), padding: paddingOf(attrs) });
 
 const convOp: Op = {
@@ -114,7 +126,10 @@ const withShape = (attrs: Attrs): TensorType => ({ dtype: "f32", shape: attrs.sh
 /** (gradient, weight) -> gradient of x, of shape `attrs.shape`. */
 const inputGradientOp: Op = {
   name: "conv2d_input_gradient",
-  infer: (_, attrs) => withShape(attrs),
+  infer([gradient, weight], attrs) {
+    checkGradient(withShape(attrs), weight, gradient, attrs);
+    return withShape(attrs);
+  },
   meaning([g, weight], [, tw], attrs) {
     const out = new Float64Array(sizeOf(withShape(attrs).shape));
     eachProduct(withShape(attrs), tw, attrs, (o, i, w) => out[i] += g[o] * weight[w]);
@@ -143,7 +158,10 @@ const inputGradientOp: Op = {
 /** (x, gradient) -> `splits` partial gradients of the weight, [splits, O, I, k, k]. */
 const weightPartsOp: Op = {
   name: "conv2d_weight_parts",
-  infer: (_, attrs) => ({ dtype: "f32", shape: [attrs.splits as number, ...withShape(attrs).shape] }),
+  infer([x, gradient], attrs) {
+    checkGradient(x, withShape(attrs), gradient, attrs);
+    return { dtype: "f32", shape: [attrs.splits as number, ...withShape(attrs).shape] };
+  },
   meaning([x, g], [tx], attrs) {
     const weight = withShape(attrs);
     // Which rows make a part is the kernel's choice; their sum is what is defined. All of it stands in the first part.
@@ -174,7 +192,10 @@ const weightPartsOp: Op = {
 /** (x, gradient) -> gradient of the weight, of shape `attrs.shape`. */
 const weightGradientOp: Op = {
   name: "conv2d_weight_gradient",
-  infer: (_, attrs) => withShape(attrs),
+  infer([x, gradient], attrs) {
+    checkGradient(x, withShape(attrs), gradient, attrs);
+    return withShape(attrs);
+  },
   meaning: (inputs, types, attrs) => weightPartsOp.meaning(inputs, types, { ...attrs, splits: 1 }),
   pullback: (
     { g, inputs: [x, gradient], attrs },

@@ -146,7 +146,11 @@ export function flip(x: Value, axis: number): Value {
 /** The adjoint of slice: g at `start`, `start + step`, ... of a tensor of zeros. */
 export const embedOp: Op = {
   name: "embed",
-  infer: ([g], attrs) => ({ dtype: g.dtype, shape: list(attrs, "shape") }),
+  infer([g], attrs) {
+    const whole = { dtype: g.dtype, shape: list(attrs, "shape") };
+    sliceOp.infer([whole], { start: attrs.start, count: g.shape, step: attrs.step });
+    return whole;
+  },
   meaning([g], [type], attrs) {
     const strides = contiguousStrides(type.shape);
     return gather(g, list(attrs, "shape"), (index) => {

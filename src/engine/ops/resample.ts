@@ -6,7 +6,7 @@
  * embedding uses one that is not the ratio of the sizes.
  */
 import type { Op, Value } from "../ir/graph.ts";
-import type { Attrs } from "../ir/type.ts";
+import type { Attrs, TensorType } from "../ir/type.ts";
 import { apply } from "../ir/graph.ts";
 import type { KernelRequest } from "../ir/program.ts";
 import { EngineError, sizeOf, typeText } from "../ir/type.ts";
@@ -60,14 +60,16 @@ function eachTap(
   }
 }
 
+function planes(name: string, x: TensorType, attrs: Attrs): TensorType {
+  if (x.shape.length !== 3) throw new EngineError(`Cannot ${name} ${typeText(x)}: needs planes [N,H,W]`);
+  return { dtype: x.dtype, shape: sides(attrs, x.shape[0]) };
+}
+
 const sides = (attrs: Attrs, planes: number) => [planes, attrs.height as number, attrs.width as number];
 
 const resampleOp: Op = {
   name: "resample",
-  infer([x], attrs) {
-    if (x.shape.length !== 3) throw new EngineError(`Cannot resample ${typeText(x)}: needs planes [N,H,W]`);
-    return { dtype: x.dtype, shape: sides(attrs, x.shape[0]) };
-  },
+  infer: ([x], attrs) => planes("resample", x, attrs),
   meaning([x], [type], attrs) {
     const to = sides(attrs, type.shape[0]);
     const out = new Float64Array(sizeOf(to));
@@ -97,7 +99,7 @@ const resampleOp: Op = {
 
 const adjointOp: Op = {
   name: "resample_adjoint",
-  infer: ([g], attrs) => ({ dtype: g.dtype, shape: sides(attrs, g.shape[0]) }),
+  infer: ([g], attrs) => planes("take the resampling gradient of", g, attrs),
   meaning([g], [type], attrs) {
     const to = sides(attrs, type.shape[0]);
     const out = new Float64Array(sizeOf(to));

@@ -106,7 +106,10 @@ const softmaxRow = (row: Float64Array) => {
 
 const softmaxOp: Op = {
   name: "softmax",
-  infer: ([x]) => x,
+  infer([x]) {
+    if (x.shape.length === 0) throw new EngineError(`Cannot softmax ${typeText(x)}: needs at least one axis`);
+    return x;
+  },
   meaning: ([x], [type]) => eachRow([x], type.shape.at(-1)!, type.shape.at(-1)!, ([row]) => softmaxRow(row)),
   pullback: ({ g, out }) => [softmaxGradient(out, g)],
   lower: { kind: "kernel", epilogue: false, prologue: true, build: softmaxKernel },

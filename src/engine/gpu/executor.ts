@@ -5,10 +5,11 @@
  * States are shared by name among the programs of a runtime, scratch by rank of size, so that several programs (a step, a step
  * with the whole image, other crop sizes) need no more memory than the largest. Nothing here is thread-safe; one runtime, one owner.
  */
-import type { BufferId, Kernel, Program, Slice, Step } from "../ir/program.ts";
+import type { BufferId, Program, Slice, Step } from "../ir/program.ts";
 import { EngineError } from "../ir/type.ts";
 import type { Gpu } from "./device.ts";
-import { numberedSource } from "./source.ts";
+import { mebibytes, openMemory, STORAGE } from "./memory.ts";
+import { pipelineFor } from "./pipelines.ts";
 
 export type Feeds = ReadonlyMap<string, Float32Array>;
 
@@ -58,103 +59,30 @@ export interface Runtime {
 
 export function openRuntime(gpu: Gpu): Runtime {
   const { device } = gpu;
-  const states = new Map<string, GPUBuffer>();
-  const { pipelines } = gpu;
-  const owned = new Set<GPUBuffer>();
-  let scratchPool: GPUBuffer[] = [];
-
-  function allocate(label: string, bytes: number, usage: number): GPUBuffer {
-    if (bytes > gpu.limits.bufferBytes) {
-      throw new EngineError(
-        `Cannot allocate ${label}: ${megabytes(bytes)}, and a buffer of this device has at most ${
-          megabytes(gpu.limits.bufferBytes)
-        }; choose a smaller size`,
-      );
-    }
-    const buffer = device.createBuffer({ label, size: Math.ceil(Math.max(bytes, 4) / 4) * 4, usage });
-    owned.add(buffer);
-    return buffer;
-  }
-
-  const STORAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-
-  function stateBuffer(name: string, bytes: number): GPUBuffer {
-    const known = states.get(name);
-    if (known && known.size >= bytes) return known;
-    if (known) throw new Error(`Bug: state ${name} has ${known.size} bytes, a program wants ${bytes}`);
-    const buffer = allocate(name, bytes, STORAGE);
-    states.set(name, buffer);
-    return buffer;
-  }
-
-  /** Scratch by rank of size: the nth largest of every program is the same buffer, as long as it fits. */
-  function scratchBuffers(program: Program): Map<BufferId, GPUBuffer> {
-    const wanted = [...program.buffers].filter(([, { role }]) => role.kind === "scratch").sort(([, a], [, b]) =>
-      b.bytes - a.bytes
-    );
-    const made = new Map<BufferId, GPUBuffer>();
-    const pool = [...scratchPool];
-    for (const [rank, [id, { bytes }]] of wanted.entries()) {
-      if (!pool[rank] || pool[rank].size < bytes) pool[rank] = allocate(`scratch ${rank}`, bytes, STORAGE);
-      made.set(id, pool[rank]);
-    }
-    scratchPool = pool.sort((a, b) => b.size - a.size);
-    return made;
-  }
-
-  async function pipelineFor(kernel: Kernel, origin: string): Promise<GPUComputePipeline> {
-    const known = pipelines.get(kernel.wgsl);
-    if (known) return known;
-    device.pushErrorScope("validation");
-    const entries: GPUBindGroupLayoutEntry[] = kernel.access.map((access, binding) => ({
-      binding,
-      visibility: GPUShaderStage.COMPUTE,
-      buffer: { type: access === "read" ? "read-only-storage" : "storage" },
-    }));
-    if (kernel.params.length > 0) {
-      entries.push({ binding: entries.length, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform" } });
-    }
-    const layout = device.createPipelineLayout({ bindGroupLayouts: [device.createBindGroupLayout({ entries })] });
-    const module = device.createShaderModule({ label: kernel.name, code: kernel.wgsl });
-    const pipeline = device.createComputePipeline({
-      label: kernel.name,
-      layout,
-      compute: { module, entryPoint: "main" },
-    });
-    const error = await device.popErrorScope();
-    if (error) {
-      throw new Error(
-        `Bug: kernel ${kernel.name} (at ${origin || "top"}) does not compile: ${error.message}\n${
-          numberedSource(kernel.wgsl)
-        }`,
-      );
-    }
-    pipelines.set(kernel.wgsl, pipeline);
-    return pipeline;
-  }
+  const memory = openMemory(gpu);
 
   async function load(program: Program): Promise<Loaded> {
     for (const [, { bytes, role }] of program.buffers) {
       if (bytes > gpu.limits.bindingBytes) {
         throw new EngineError(
-          `Cannot run ${program.name} on this device: it needs a tensor of ${megabytes(bytes)}${
+          `Cannot run ${program.name} on this device: it needs a tensor of ${mebibytes(bytes)}${
             role.kind === "state" ? ` (${role.name})` : ""
           }, ` +
-            `and a binding holds at most ${megabytes(gpu.limits.bindingBytes)}; choose a smaller size`,
+            `and a binding holds at most ${mebibytes(gpu.limits.bindingBytes)}; choose a smaller size`,
         );
       }
     }
     device.pushErrorScope("out-of-memory");
-    const buffers = scratchBuffers(program);
+    const buffers = memory.scratch(program);
     for (const [id, { bytes, role }] of program.buffers) {
-      if (role.kind === "state") buffers.set(id, stateBuffer(role.name, bytes));
-      if (role.kind === "io") buffers.set(id, allocate(`${program.name} io`, bytes, STORAGE));
+      if (role.kind === "state") buffers.set(id, memory.state(role.name, bytes));
+      if (role.kind === "io") buffers.set(id, memory.allocate(`${program.name} io`, bytes, STORAGE));
     }
     const uniforms = uniformBlocks(program.steps);
     if (await device.popErrorScope()) {
       throw new EngineError(
         `Cannot load ${program.name}: the device is out of memory (${
-          megabytes(total())
+          mebibytes(memory.bytes())
         } in use); choose a smaller size`,
       );
     }
@@ -164,7 +92,7 @@ export function openRuntime(gpu: Gpu): Runtime {
         commands.push({ step, pipeline: null, bindings: null });
         continue;
       }
-      const pipeline = await pipelineFor(step.kernel, step.origin);
+      const pipeline = await pipelineFor(gpu, step.kernel, step.origin);
       const entries: GPUBindGroupEntry[] = step.args.map((id, binding) => ({
         binding,
         resource: { buffer: buffers.get(id)! },
@@ -197,7 +125,7 @@ export function openRuntime(gpu: Gpu): Runtime {
       const step = steps[i];
       if (step.kind === "dispatch") words.set(step.kernel.params, offset / 4);
     }
-    const buffer = allocate("sizes", bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    const buffer = memory.allocate("sizes", bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
     device.queue.writeBuffer(buffer, 0, words);
     return new Map([...blocks].map(([i, block]) => [i, { buffer, ...block }]));
   }
@@ -293,13 +221,6 @@ export function openRuntime(gpu: Gpu): Runtime {
     if (reason !== null) throw new EngineError(`The GPU was lost (${reason}); start again from the last checkpoint`);
   }
 
-  function release(): void {
-    for (const buffer of owned) buffer.destroy();
-    owned.clear();
-  }
-
-  const total = () => [...owned].reduce((sum, buffer) => sum + buffer.size, 0);
-
   return {
     gpu,
     async load(programs) {
@@ -316,12 +237,12 @@ export function openRuntime(gpu: Gpu): Runtime {
     },
     run,
     writeState(name, data) {
-      device.queue.writeBuffer(stateBuffer(name, data.byteLength), 0, data as Float32Array<ArrayBuffer>);
+      device.queue.writeBuffer(memory.state(name, data.byteLength), 0, data as Float32Array<ArrayBuffer>);
     },
     readState(name) {
-      const buffer = states.get(name);
-      if (!buffer) throw new EngineError(`Cannot read state ${name}: there is none of that name`);
-      return read(buffer, 0, buffer.size);
+      const state = memory.find(name);
+      if (!state) throw new EngineError(`Cannot read state ${name}: there is none of that name`);
+      return read(state.buffer, 0, state.bytes);
     },
     readOutput(loaded, name) {
       const { slice, buffer } = outputOf(loaded, name);
@@ -329,7 +250,7 @@ export function openRuntime(gpu: Gpu): Runtime {
     },
     openLog(width, slots) {
       return {
-        buffer: allocate("log", width * slots * 4, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST),
+        buffer: memory.allocate("log", width * slots * 4, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST),
         width,
         slots,
       };
@@ -339,15 +260,11 @@ export function openRuntime(gpu: Gpu): Runtime {
       await device.queue.onSubmittedWorkDone();
       checkAlive();
     },
-    usage: () => ({ bytes: total(), pipelines: pipelines.size }),
-    release,
+    usage: () => ({ bytes: memory.bytes(), pipelines: gpu.pipelines.size }),
+    release: memory.release,
     close() {
-      release();
+      memory.release();
       gpu.close();
     },
   };
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(0)} MiB`;
 }

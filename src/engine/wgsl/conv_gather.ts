@@ -16,16 +16,20 @@ import type { RenderedChain } from "./template.ts";
 
 export type Padding = "zero" | "reflect";
 
-export interface Gather {
+/** The structure of a convolution: all of it that a text depends on. */
+export interface Taps {
+  /** The kernel's side. */
+  readonly size: number;
+  readonly stride: number;
+  readonly padding: Padding;
+}
+
+export interface Gather extends Taps {
   readonly name: string;
   /** [B, A, H, W] of what is read */
   readonly source: Layout;
   /** [B, C, H, W] of what is written */
   readonly out: Layout;
-  /** The kernel's side. */
-  readonly size: number;
-  readonly stride: number;
-  readonly padding: Padding;
   readonly adjoint: boolean;
   readonly weightOffset: number;
   /** Of the output channel, the summed channel, and the tap. */

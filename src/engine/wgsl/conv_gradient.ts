@@ -10,13 +10,16 @@
  */
 import type { Kernel, Profile } from "../ir/program.ts";
 import { contiguous, type Layout, sizeOf } from "../ir/type.ts";
-import { checkConv, each, type Padding, range } from "./conv_gather.ts";
+import { checkConv, each, LANES, type Padding, range, type Taps } from "./conv_gather.ts";
+import { borderColumns, type Share, sourceRow } from "./conv_software.ts";
+import { INVOCATIONS, type Tile, tileFor, tileOwner, tilePrelude, tileProduct, underFunction } from "./conv_tile.ts";
 import { ceilDiv, foldGrid, kernel } from "./template.ts";
+import { vectorsFor, windowShift } from "./window.ts";
 
 export interface ConvWeightGradientShape {
-  /** [B, Cin, H, W] */
+  /** [B, Cin, H, W], in a buffer whose size is a multiple of 16 bytes */
   readonly x: Layout;
-  /** [B, Cout, Ho, Wo] */
+  /** [B, Cout, Ho, Wo], likewise */
   readonly gradient: Layout;
   /** [splits, Cout, Cin, k, k] */
   readonly out: Layout;
@@ -26,26 +29,27 @@ export interface ConvWeightGradientShape {
   readonly profile: Profile;
 }
 
-const TILE_CHANNELS = 16;
-const VECTORS = 4;
-const LANES = 8;
-
-/** Partial sums of the weight's gradient; their sum over axis 0 is the gradient. */
+/** Partial sums of the weight's gradient; their sum over axis 0 is the gradient. Bindings in order: x, gradient, out. */
 export function convWeightGradientKernel(shape: ConvWeightGradientShape): Kernel {
   const [splits, outer, inner, size] = shape.out.shape;
   checkConv(shape.x, contiguous([outer, inner, size, size]), shape.gradient, shape.stride, shape.padding);
   if (splits !== shape.splits) throw new Error(`Bug: ${splits} partial sums for ${shape.splits} splits`);
+  const taps: Taps = { size, stride: shape.stride, padding: shape.padding };
+  const tiled = shape.profile.name === "workgroup";
   const subgroups = shape.profile.name === "subgroup8";
+  const tile = tileFor(outer);
+  const share = shareOf(size, subgroups);
   const [batch, , sourceHeight, sourceWidth] = shape.x.shape;
   const [, , height, width] = shape.gradient.shape;
   const columns = inner * size * size;
-  const columnTiles = ceilDiv(columns, VECTORS * LANES);
-  const channelTiles = ceilDiv(outer, TILE_CHANNELS);
+  const columnTiles = tiled ? ceilDiv(columns, tile.columns) : ceilDiv(inner * size, share.units * LANES);
+  const channelTiles = ceilDiv(outer, tiled ? tile.rows : share.channels);
+  const element = tiled ? "f32" : "vec4f";
   return kernel({
     name: "conv_weight_gradient",
     bindings: [
-      { name: "source", access: "read" },
-      { name: "gradient", access: "read" },
+      { name: "source", access: "read", element },
+      { name: "gradient", access: "read", element },
       { name: "result", access: "write" },
     ],
     params: {
@@ -65,10 +69,18 @@ export function convWeightGradientKernel(shape: ConvWeightGradientShape): Kernel
       splits,
       out_offset: shape.out.offset,
     },
-    workgroup: [LANES, 1, 1],
+    workgroup: [tiled ? INVOCATIONS : LANES, 1, 1],
     grid: foldGrid(columnTiles * channelTiles * splits),
     subgroups,
-    body: body(shape, size, subgroups),
+    prelude: tiled ? tilePrelude(tile) + underFunction({ ...taps, adjoint: false }) : "",
+    body: `
+  let id = group.x + group.y * groups.x;
+  let column_tile = id % p.column_tiles;
+  let c0 = id / p.column_tiles % p.channel_tiles * ${tiled ? tile.rows : share.channels};
+  let split = id / (p.column_tiles * p.channel_tiles);
+  let first = split * p.rows_per_split;
+  let last = min(first + p.rows_per_split, p.rows);
+  ${tiled ? tiledBody(taps, tile) : windowBody(taps, share, subgroups)}`,
     cost: {
       flops: 2 * outer * columns * batch * height * width,
       bytes: 4 * (sizeOf(shape.x.shape) + sizeOf(shape.gradient.shape) + sizeOf(shape.out.shape)),
@@ -76,79 +88,149 @@ export function convWeightGradientKernel(shape: ConvWeightGradientShape): Kernel
   });
 }
 
-/** A tile of 16 output channels x 32 columns; a pixel costs two loads of the gradient and four of the source. */
-function body(shape: ConvWeightGradientShape, size: number, subgroups: boolean): string {
-  const channels = range(TILE_CHANNELS);
-  const vectors = range(VECTORS);
-  const p = (size - 1) / 2;
-  const loads = subgroups ? range(TILE_CHANNELS / LANES) : channels;
-  const inRange = (value: string, side: string) => `${value} >= 0 && ${value} < p.${side}`;
-  const reflected = (value: string, side: string) => `max(p.${side} - 1 - abs(p.${side} - 1 - abs(${value})), 0)`;
-  const row = (i: number) =>
-    shape.padding === "reflect"
-      ? `
-    let row${i} = ${reflected(`y * ${shape.stride} + ky${i} - ${p}`, "source_height")};
-    let in_row${i} = true;`
-      : `
-    let raw${i} = y * ${shape.stride} + ky${i} - ${p};
-    let row${i} = clamp(raw${i}, 0, p.source_height - 1);
-    let in_row${i} = ${inRange(`raw${i}`, "source_height")};`;
-  const pixel = (i: number) =>
-    shape.padding === "reflect"
-      ? `
-      let v${i} = source[base${i} + ${reflected(`x * ${shape.stride} + kx${i} - ${p}`, "source_width")}];`
-      : `
-      let column${i} = x * ${shape.stride} + kx${i} - ${p};
-      let load${i} = source[base${i} + clamp(column${i}, 0, p.source_width - 1)];
-      let v${i} = select(0.0, load${i}, in_row${i} && ${inRange(`column${i}`, "source_width")});`;
+// --- windows, on software --------------------------------------------------------------------------------------------
+
+/** Output channels, and (a, ky) pairs a lane; each pair has k sums for every channel, and 112 sums are about what registers bear. */
+function shareOf(size: number, subgroups: boolean): Share {
+  const units = size === 1 ? 4 : size === 3 ? 2 : 1;
+  return { channels: subgroups ? 16 : 8, units };
+}
+
+/**
+ * A lane owns rows (a, ky) of the kernel and all their taps kx, for 16 output channels. It walks an image row four pixels at
+ * a time: the gradient's (lane = output channel, then a broadcast) and the source's under all taps of them, both windows of
+ * words at any address. A step reads only the vectors that the step before had not yet: the others are carried over.
+ */
+function windowBody(taps: Taps, share: Share, subgroups: boolean): string {
+  const { size, stride } = taps;
+  const channels = range(share.channels);
+  const units = range(share.units);
+  const four = range(4);
+  const sums = (text: (sum: string) => string) =>
+    each(channels, (c) => units.flatMap((v) => range(size).map((t) => text(`${c}_${v}_${t}`))).join(" "));
+  const length = 3 * stride + size;
+  const gradients = subgroups ? range(share.channels / LANES) : channels;
+  const factor = (c: number, j: number) =>
+    subgroups ? `subgroupBroadcast(g${Math.floor(c / LANES)}_${j}, ${c % LANES}u)` : `g${c}_${j}`;
+  /** Declares what a window carries from step to step; `step` reads the rest and moves on by `advance` vectors. */
+  const carried = (array: string, name: string, words: number, advance: number) => {
+    const kept = range(vectorsFor(words) - advance);
+    return {
+      begin: `
+    var quad${name} = at${name} >> 2u;
+    ${each(kept, (i) => `var carry${name}_${i} = ${array}[quad${name} + ${i}];`)}`,
+      step: `
+      ${each(kept, (i) => `let load${name}_${i} = carry${name}_${i};`)}
+      ${each(range(advance), (i) => `let load${name}_${kept.length + i} = ${array}[quad${name} + ${kept.length + i}];`)}
+      ${each(kept, (i) => `carry${name}_${i} = load${name}_${i + advance};`)}
+      quad${name} += ${advance};
+      ${windowShift(name, words)}`,
+    };
+  };
+  const source = units.map((v) => carried("source", `${v}`, length, stride));
+  const gradient = gradients.map((v) => carried("gradient", `_g${v}`, 4, 1));
   return `
   ${subgroups ? "" : "let lane = local_index;"}
-  let id = group.x + group.y * groups.x;
-  let n_first = id % p.column_tiles * ${VECTORS * LANES};
-  let c0 = id / p.column_tiles % p.channel_tiles * ${TILE_CHANNELS};
-  let split = id / (p.column_tiles * p.channel_tiles);
   ${
-    each(vectors, (i) => `
-  let n${i} = n_first + ${i * LANES} + lane;
-  let a${i} = min(n${i} / ${size * size}, p.inner - 1);
-  let ky${i} = n${i} / ${size} % ${size};
-  let kx${i} = n${i} % ${size};`)
+    each(units, (v) => `
+  let n${v} = column_tile * ${share.units * LANES} + ${v * LANES} + lane;
+  let a${v} = min(n${v} / ${size}, p.inner - 1);
+  let ky${v} = n${v} % ${size};`)
   }
-  ${each(channels, (c) => each(vectors, (i) => `var t${c}_${i} = 0.0;`))}
-  let first = split * p.rows_per_split;
-  let last = min(first + p.rows_per_split, p.rows);
+  ${sums((sum) => `var t${sum} = 0.0;`)}
   for (var r = first; r < last; r++) {
     let b = r / p.height;
     let y = r % p.height;
-    ${each(vectors, row)}
     ${
-    each(vectors, (i) =>
-      `let base${i} = p.source_offset + ((b * p.inner + a${i}) * p.source_height + row${i}) * p.source_width;`)
+    each(units, (v) => `
+    ${sourceRow(taps, v, "y", `ky${v}`)}
+    let at${v} = p.source_offset + ((b * p.inner + a${v}) * p.source_height + from${v}) * p.source_width - ${
+      (size - 1) / 2
+    };
+    ${source[v].begin}`)
   }
     ${
-    each(loads, (v) => {
-      const channel = subgroups ? `${v * LANES} + lane` : `${v}`;
-      return `let g_at${v} = p.gradient_offset + ((b * p.outer + min(c0 + ${channel}, p.outer - 1)) * p.height + y) * p.width;`;
-    })
+    each(gradients, (v) => `
+    let channel${v} = min(c0 + ${subgroups ? `${v * LANES} + lane` : v}, p.outer - 1);
+    let at_g${v} = p.gradient_offset + ((b * p.outer + channel${v}) * p.height + y) * p.width;
+    ${gradient[v].begin}`)
   }
-    ${each(channels, (c) => each(vectors, (i) => `var s${c}_${i} = 0.0;`))}
-    for (var x = 0; x < p.width; x++) {
-      ${each(loads, (v) => `let g${v} = gradient[g_at${v} + x];`)}
-      ${each(vectors, pixel)}
+    ${sums((sum) => `var s${sum} = 0.0;`)}
+    for (var x = 0; x < p.width; x += 4) {
       ${
-    each(channels, (c) => {
-      const factor = subgroups ? `subgroupBroadcast(g${Math.floor(c / LANES)}, ${c % LANES}u)` : `g${c}`;
-      return `{ let f = ${factor}; ${vectors.map((i) => `s${c}_${i} = fma(f, v${i}, s${c}_${i});`).join(" ")} }`;
-    })
+    each(units, (v) => `
+      let column${v} = x * ${stride} - ${(size - 1) / 2};
+      ${source[v].step}
+      ${borderColumns(taps, v, length)}`)
+  }
+      ${
+    each(gradients, (v) => `
+      ${gradient[v].step}
+      ${each(four, (j) => `let g${v}_${j} = select(0.0, raw_g${v}_${j}, x + ${j} < p.width);`)}`)
+  }
+      ${
+    each(four, (j) =>
+      each(channels, (c) => {
+        const text = units.flatMap((v) =>
+          range(size).map((t) => `s${c}_${v}_${t} = fma(f, v${v}_${j * stride + t}, s${c}_${v}_${t});`)
+        );
+        return `{ let f = ${factor(c, j)}; ${text.join(" ")} }`;
+      }))
   }
     }
-    ${each(channels, (c) => each(vectors, (i) => `t${c}_${i} += s${c}_${i};`))}
+    ${sums((sum) => `t${sum} += s${sum};`)}
   }
   ${
     each(channels, (c) =>
-      each(vectors, (i) => `
-  if (split < p.splits && c0 + ${c} < p.outer && n${i} < p.columns) {
-    result[p.out_offset + (split * p.outer + c0 + ${c}) * p.columns + n${i}] = t${c}_${i};
+      each(units, (v) => `
+  if (split < p.splits && c0 + ${c} < p.outer && n${v} < p.inner * ${size}) {
+    let out_at = p.out_offset + (split * p.outer + c0 + ${c}) * p.columns + n${v} * ${size};
+    ${each(range(size), (t) => `result[out_at + ${t}] = t${c}_${v}_${t};`)}
+  }`))
+  }`;
+}
+
+// --- workgroup tiles, on GPUs ----------------------------------------------------------------------------------------
+
+/** Rows are output channels, columns (a, ky, kx), k the pixels of the chunk. */
+function tiledBody({ size }: Taps, tile: Tile): string {
+  const four = range(4);
+  const pixel = `
+        let b = (first + k / p.width) / p.height;
+        let y = (first + k / p.width) % p.height;
+        let x = k % p.width;`;
+  return `
+  ${tileOwner(tile)}
+  ${
+    each(four, (j) => `
+  let n${j} = column_tile * ${tile.columns} + column4 * 4 + ${j};
+  let a${j} = min(n${j} / ${size * size}, p.inner - 1);
+  let ky${j} = n${j} / ${size} % ${size};
+  let kx${j} = n${j} % ${size};`)
+  }
+  let depth = max(last - first, 0) * p.width;
+  let plane = p.source_height * p.source_width;
+  ${
+    tileProduct(tile, {
+      depth: "depth",
+      block: 64,
+      fillLeft: `${pixel}
+        let c = c0 + quad * 4;
+        let at = p.gradient_offset + y * p.width + x;
+        value = vec4f(${
+        four.map((j) => `gradient[at + (b * p.outer + min(c + ${j}, p.outer - 1)) * p.height * p.width]`).join(", ")
+      });`,
+      fillRight: `${pixel}
+        value = vec4f(${
+        four.map((j) => `under(p.source_offset + (b * p.inner + a${j}) * plane, y, x, ky${j}, kx${j})`).join(", ")
+      });`,
+    })
+  }
+  ${
+    each(four, (i) =>
+      each(four, (j) => `
+  if (split < p.splits && c0 + row4 * 4 + ${i} < p.outer && n${j} < p.columns) {
+    result[p.out_offset + (split * p.outer + c0 + row4 * 4 + ${i}) * p.columns + n${j}] = t${i}[${j}];
   }`))
   }`;
 }

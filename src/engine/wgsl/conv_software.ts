@@ -17,6 +17,7 @@ import {
   range,
   reflect,
   store,
+  type Taps,
 } from "./conv_gather.ts";
 import { windowLoads } from "./window.ts";
 
@@ -40,28 +41,10 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
   const p = (size - 1) / 2;
   const length = 3 * stride + size;
 
-  const reflected = (v: number) =>
-    each(range(length), (i) => {
-      // A quad that begins at column 0 is the only one to see columns left of it.
-      const left = i < p ? `select(raw${v}_${i}, raw${v}_${2 * p - i}, column${v} == ${-p})` : `raw${v}_${i}`;
-      const value = range(p).map((d) => d + 1).filter((d) => i >= 2 * d).reduce(
-        (text, d) => `select(${text}, raw${v}_${i - 2 * d}, column${v} + ${i} == p.source_width - 1 + ${d})`,
-        left,
-      );
-      return `let v${v}_${i} = ${value};`;
-    });
-  const masked = (v: number) =>
-    each(range(length), (i) => `let v${v}_${i} = select(0.0, raw${v}_${i}, u32(column${v} + ${i}) < end${v});`);
-
   const load = (v: number) => `
-    let over${v} = row${v} * ${stride} + ky - ${p};
-    let from${v} = ${
-    g.padding === "reflect" ? reflect(`over${v}`, "source_height") : `clamp(over${v}, 0, p.source_height - 1)`
-  };
-    // A row outside the image has no column inside it.
-    let end${v} = select(0u, u32(p.source_width), over${v} == from${v});
+    ${sourceRow(g, v, `row${v}`, "ky")}
     ${windowLoads("source", `${v}`, `plane_at + from${v} * p.source_width + column${v}`, length)}
-    ${g.padding === "reflect" ? reflected(v) : masked(v)}`;
+    ${borderColumns(g, v, length)}`;
 
   return `
   ${
@@ -105,6 +88,35 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
     each(channels, (c) =>
       each(range(share.units * 4), (i) => store(`a${c}_${i}`, `c0 + ${c}`, i, `${c}_${i}`, apply)))
   }`;
+}
+
+/** `from{v}`: the source row under tap row `tap` of output row `row`; `end{v}`: how many of its columns count, all or none. */
+export function sourceRow(g: Taps, v: number, row: string, tap: string): string {
+  const p = (g.size - 1) / 2;
+  const from = g.padding === "reflect"
+    ? reflect(`over${v}`, "source_height")
+    : `clamp(over${v}, 0, p.source_height - 1)`;
+  return `
+    let over${v} = ${row} * ${g.stride} + ${tap} - ${p};
+    let from${v} = ${from};
+    let end${v} = select(0u, u32(p.source_width), over${v} == from${v});`;
+}
+
+/** `v{v}_i`: the words `raw{v}_i` of a source row from `column{v}` on, with what lies outside it set to zero or reflected. */
+export function borderColumns(g: Taps, v: number, length: number): string {
+  const p = (g.size - 1) / 2;
+  if (g.padding === "zero") {
+    return each(range(length), (i) => `let v${v}_${i} = select(0.0, raw${v}_${i}, u32(column${v} + ${i}) < end${v});`);
+  }
+  return each(range(length), (i) => {
+    // A window that begins with the first output pixel is the only one to see columns left of the source.
+    const left = i < p ? `select(raw${v}_${i}, raw${v}_${2 * p - i}, column${v} == ${-p})` : `raw${v}_${i}`;
+    const value = range(p).map((d) => d + 1).filter((d) => i >= 2 * d).reduce(
+      (text, d) => `select(${text}, raw${v}_${i - 2 * d}, column${v} + ${i} == p.source_width - 1 + ${d})`,
+      left,
+    );
+    return `let v${v}_${i} = ${value};`;
+  });
 }
 
 function weightAddresses(channels: readonly number[], subgroups: boolean): string {

@@ -3,9 +3,20 @@
  *
  * A workgroup of 256 owns a tile of `rows` x 128 or 256 columns, each invocation 4 x 4 of it. `chunk` steps of k at a time
  * are staged in workgroup memory, by quads: the invocation that reads four columns from storage is the one that owns them.
- * Rows are output channels, columns pixels, k = (a, ky, kx) (formula and names: conv_gather.ts).
+ * For a convolution and its adjoint rows are output channels, columns pixels, k = (a, ky, kx) (names: conv_gather.ts).
  */
-import { type Apply, each, firstTaps, type Gather, mirror, mirrors, range, reflect, store } from "./conv_gather.ts";
+import {
+  type Apply,
+  each,
+  firstTaps,
+  type Gather,
+  mirror,
+  mirrors,
+  range,
+  reflect,
+  store,
+  type Taps,
+} from "./conv_gather.ts";
 
 export interface Tile {
   readonly rows: number;
@@ -122,7 +133,7 @@ export function tiledBody(g: Gather, apply: Apply): string {
 }
 
 /** `under`: the source under tap (ky, kx) of output pixel (y, x). */
-export function underFunction(g: Gather): string {
+export function underFunction(g: Taps & { readonly adjoint: boolean }): string {
   const p = (g.size - 1) / 2;
   const element = `source[plane_at + row * p.source_width + column]`;
   const signature = `(plane_at: i32, y: i32, x: i32, ky: i32, kx: i32) -> f32`;

@@ -23,7 +23,8 @@ import { verify } from "../src/engine/ir/verify.ts";
 import { allOps } from "../src/engine/ops/mod.ts";
 import type { Case } from "./support/cases/case.ts";
 import { cases } from "./support/cases/mod.ts";
-import { gpuTest, prepare, profileNames, type RunOptions, type TestGpu } from "./support/gpu.ts";
+import { gpuTest, prepare, type RunOptions, type TestGpu } from "./support/gpu.ts";
+import { profileNames } from "./support/profiles.ts";
 import { dot, noise, relativeError } from "./support/numbers.ts";
 
 /** Half the distance from 1 to the next f32: the error of one rounding. */

@@ -21,7 +21,8 @@ import { verify } from "../src/engine/ir/verify.ts";
 import { allOps } from "../src/engine/ops/mod.ts";
 import { lowered } from "../src/engine/compile/compile.ts";
 import { applyOp } from "./support/cases/case.ts";
-import { gpuTest, promisedProfile } from "./support/gpu.ts";
+import { gpuTest } from "./support/gpu.ts";
+import { promisedProfile } from "./support/profiles.ts";
 
 const x = (...shape: number[]) => input("x", f32(...shape));
 const graphOf = (roots: Record<string, Value>): Graph => ({ roots: new Map(Object.entries(roots)) });

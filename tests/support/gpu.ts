@@ -11,14 +11,7 @@ import {
   type Profile,
   type Runtime,
 } from "../../src/engine/mod.ts";
-
-export type ProfileName = Profile["name"];
-export const profileNames: readonly ProfileName[] = ["subgroup8", "portable", "workgroup"];
-
-/** What every WebGPU device promises: text made for it is the same on every machine. */
-export function promisedProfile(name: ProfileName): Profile {
-  return { name, maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256 };
-}
+import type { ProfileName } from "./profiles.ts";
 
 export interface TestGpu {
   readonly runtime: Runtime;

@@ -8,6 +8,7 @@ import { describe } from "../ir/graph.ts";
 import type { BufferId, Kernel, Operand, Profile, Program, Slice, Step } from "../ir/program.ts";
 import { byteSize, contiguous, EngineError, sizeOf } from "../ir/type.ts";
 import { verify } from "../ir/verify.ts";
+import { debugProgram, debugWatch } from "../debug.ts";
 import { expandComposites } from "./expand.ts";
 import { fuse, storeEverything } from "./fuse.ts";
 import { hoist } from "./hoist.ts";
@@ -46,15 +47,18 @@ export interface Compiled {
 
 export function compile(name: string, graph: Graph, options: CompileOptions): Compiled {
   const { step, prelude } = hoist(simplify.run(graph));
+  const program = (name: string, graph: Graph, results: "io" | "state"): Program => {
+    const made = emit(name, lowered(graph, { watch: debugWatch(name), ...options }), options.profile, results);
+    debugProgram(made);
+    return made;
+  };
   return {
-    prelude: prelude.roots.size === 0
-      ? null
-      : emit(`${name}.prelude`, lowered(prelude, options), options.profile, "state"),
-    step: emit(name, lowered(step, options), options.profile),
+    prelude: prelude.roots.size === 0 ? null : program(`${name}.prelude`, prelude, "state"),
+    step: program(name, step, "io"),
   };
 }
 
-function emit(name: string, graph: Graph, profile: Profile, results: "io" | "state" = "io"): Program {
+function emit(name: string, graph: Graph, profile: Profile, results: "io" | "state"): Program {
   const plan = planMemory(graph, results);
   const steps: Step[] = [];
   for (const value of plan.order) {

@@ -88,16 +88,33 @@ export function reflect(at: string, side: string): string {
   return `max(p.${side} - 1 - abs(p.${side} - 1 - abs(${at})), 0)`;
 }
 
-/** The epilogue reads at clamped indices outside any branch, so that loads shared by pixels or channels are merged. */
-export function store(value: string, channel: string, i: number, suffix: string, apply: Apply): string {
-  const chained = apply([value], ["b", `c${suffix}`, `ey${suffix}`, `ex${suffix}`], `e${suffix}`);
+/**
+ * Sends the sums of `channels` output channels, from `first` on, at pixels 0 .. pixels - 1 through the epilogue to the result.
+ * The sums pass through an array, and channels are a loop: an epilogue unrolled 64 times doubled the driver's compile time.
+ */
+export function store(
+  first: string,
+  channels: number,
+  pixels: number,
+  sum: (c: number, i: number) => string,
+  apply: Apply,
+): string {
+  const pixel = (i: number) => {
+    const chained = apply([`sums[m * ${pixels} + ${i}]`], ["b", "c", `y${i}`, `x${i}`], `e${i}`);
+    return `
+    if (inside${i}) {
+      ${chained.statements}
+      result[row + y${i} * p.width + x${i}] = ${chained.result};
+    }`;
+  };
   return `
-  let c${suffix} = min(${channel}, p.outer - 1);
-  let ey${suffix} = min(y${i}, p.height - 1);
-  let ex${suffix} = min(x${i}, p.width - 1);
-  ${chained.statements}
-  if (inside${i} && ${channel} < p.outer) {
-    result[p.out_offset + ((b * p.outer + c${suffix}) * p.height + y${i}) * p.width + x${i}] = ${chained.result};
+  var sums: array<f32, ${channels * pixels}>;
+  ${each(range(channels), (c) => each(range(pixels), (i) => `sums[${c * pixels + i}] = ${sum(c, i)};`))}
+  for (var m = 0; m < ${channels}; m++) {
+    let c = ${first} + m;
+    if (c >= p.outer) { break; }
+    let row = p.out_offset + (b * p.outer + c) * p.height * p.width;
+    ${each(range(pixels), pixel)}
   }`;
 }
 

@@ -109,6 +109,7 @@ function windowBody(taps: Taps, share: Share, subgroups: boolean): string {
   const sums = (text: (sum: string) => string) =>
     each(channels, (c) => units.flatMap((v) => range(size).map((t) => text(`${c}_${v}_${t}`))).join(" "));
   const length = 3 * stride + size;
+  const width = share.units * size;
   const gradients = subgroups ? range(share.channels / LANES) : channels;
   const factor = (c: number, j: number) =>
     subgroups ? `subgroupBroadcast(g${Math.floor(c / LANES)}_${j}, ${c % LANES}u)` : `g${c}_${j}`;
@@ -180,13 +181,22 @@ function windowBody(taps: Taps, share: Share, subgroups: boolean): string {
     }
     ${sums((sum) => `t${sum} += s${sum};`)}
   }
+  // By way of an array and in a loop: unrolled stores take the driver long to compile.
+  var sums: array<f32, ${share.channels * width}>;
   ${
     each(channels, (c) =>
-      each(units, (v) => `
-  if (split < p.splits && c0 + ${c} < p.outer && n${v} < p.inner * ${size}) {
-    let out_at = p.out_offset + (split * p.outer + c0 + ${c}) * p.columns + n${v} * ${size};
-    ${each(range(size), (t) => `result[out_at + ${t}] = t${c}_${v}_${t};`)}
-  }`))
+      each(units, (v) => each(range(size), (t) => `sums[${c * width + v * size + t}] = t${c}_${v}_${t};`)))
+  }
+  if (split >= p.splits) { return; }
+  for (var m = 0; m < ${share.channels}; m++) {
+    if (c0 + m >= p.outer) { break; }
+    let row = p.out_offset + (split * p.outer + c0 + m) * p.columns;
+    ${
+    each(units, (v) => `
+    if (n${v} < p.inner * ${size}) {
+      ${each(range(size), (t) => `result[row + n${v} * ${size} + ${t}] = sums[m * ${width} + ${v * size + t}];`)}
+    }`)
+  }
   }`;
 }
 

@@ -84,10 +84,7 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
       w_step += p.weight_inner - ${size * size} * p.weight_tap;
     }
   }
-  ${
-    each(channels, (c) =>
-      each(range(share.units * 4), (i) => store(`a${c}_${i}`, `c0 + ${c}`, i, `${c}_${i}`, apply)))
-  }`;
+  ${store("c0", share.channels, share.units * 4, (c, i) => `a${c}_${i}`, apply)}`;
 }
 
 /** `from{v}`: the source row under tap row `tap` of output row `row`; `end{v}`: how many of its columns count, all or none. */
@@ -191,7 +188,7 @@ export function tapBody(g: Gather, share: Share, subgroups: boolean, apply: Appl
   ${weightAddresses(channels, subgroups)}
   ${each(channels, (c) => each(pixels, (i) => `var a${c}_${i} = 0.0;`))}
   ${g.padding === "reflect" ? foldLoop(pixels, p, subgroups, loop) : loop}
-  ${each(channels, (c) => each(pixels, (i) => store(`a${c}_${i}`, `c0 + ${c}`, i, `${c}_${i}`, apply)))}`;
+  ${store("c0", share.channels, share.units, (c, i) => `a${c}_${i}`, apply)}`;
 }
 
 /** The nine ways in which a pixel, or a mirror image of it outside the border, is the centre of taps. */

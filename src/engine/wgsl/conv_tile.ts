@@ -129,7 +129,7 @@ export function tiledBody(g: Gather, apply: Apply): string {
         value = vec4f(${four.map((j) => `under(plane_at, y${j}, x${j}, ky, kx)`).join(", ")});`,
     })
   }
-  ${each(four, (r) => each(four, (i) => store(`t${r}[${i}]`, `c0 + row4 * 4 + ${r}`, i, `${r}_${i}`, apply)))}`;
+  ${store("c0 + row4 * 4", 4, 4, (c, i) => `t${c}[${i}]`, apply)}`;
 }
 
 /** `under`: the source under tap (ky, kx) of output pixel (y, x). */

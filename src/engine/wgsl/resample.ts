@@ -180,16 +180,7 @@ function doublingKernel({ x, out, epilogue }: ResampleShape): Kernel {
     return `select(raw${r}_${k}, raw${r}_${k - 1}, first + ${k - 1} == p.width)`;
   };
   const blend = (near: string, far: string) => `0.75 * ${near} + 0.25 * ${far}`;
-  const store = (r: number, c: number) => {
-    const chained = chain.apply([`value${r}_${c}`], ["n", `(2 * i + ${r})`, `column${r}_${c}`], `e${r}_${c}`);
-    return `
-  let column${r}_${c} = min(2 * first + ${c}, 2 * p.width - 1);
-  let value${r}_${c} = ${blend(`across1_${c}`, `across${2 * r}_${c}`)};
-  ${chained.statements}
-  if (2 * first + ${c} < 2 * p.width) {
-    result[p.out_offset + ((n * p.height + i) * 2 + ${r}) * 2 * p.width + column${r}_${c}] = ${chained.result};
-  }`;
-  };
+  const chained = chain.apply(["sums[m]"], ["n", "row", "column"]);
   return kernel({
     name: "resample_double",
     bindings: [{ name: "source", access: "read", element: "vec4f" }, ...chain.bindings, {
@@ -220,7 +211,22 @@ function doublingKernel({ x, out, epilogue }: ResampleShape): Kernel {
         })
       }`)
     }
-  ${each(range(2), (r) => each(range(8), (c) => store(r, c)))}`,
+  // By way of an array and in a loop: unrolled stores and epilogues take the driver long to compile.
+  var sums: array<f32, 16>;
+  ${
+      each(
+        range(2),
+        (r) => each(range(8), (c) => `sums[${r * 8 + c}] = ${blend(`across1_${c}`, `across${2 * r}_${c}`)};`),
+      )
+    }
+  for (var m = 0; m < 16; m++) {
+    let row = 2 * i + m / 8;
+    let column = 2 * first + m % 8;
+    if (column < 2 * p.width) {
+      ${chained.statements}
+      result[p.out_offset + (n * 2 * p.height + row) * 2 * p.width + column] = ${chained.result};
+    }
+  }`,
     cost: { flops: 3 * sizeOf(out.shape) * 2, bytes: 4 * (sizeOf(x.shape) + sizeOf(out.shape)) },
   });
 }

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import * as fc from "fast-check";
 import * as ops from "../src/engine/mod.ts";
 import { compile, f32, type Graph, input, type Value } from "../src/engine/mod.ts";
+import { valuesOf } from "../src/engine/ir/graph.ts";
 import { interpret } from "../src/engine/ir/interpret.ts";
 import { verify } from "../src/engine/ir/verify.ts";
 import { lowered, passes } from "../src/engine/compile/compile.ts";
@@ -71,6 +72,10 @@ Deno.test("passes: hoisting splits a graph into a prelude and a step that togeth
       const { step, prelude } = hoist(graph);
       verify(step, "hoist");
       verify(prelude, "hoist");
+      const changes = valuesOf(prelude).find((value) =>
+        value.kind === "input" || (value.kind === "state" && value.trained)
+      );
+      assert.equal(changes, undefined, "what changes from run to run was computed once");
       const once: Feeds = interpret(prelude, feeds);
       assertSame(interpret(step, new Map([...feeds, ...once])), interpret(graph, feeds), 1e-12, "hoist");
     }),

@@ -99,6 +99,16 @@ export const productCases: CaseTable = {
         terms: 12,
       },
       {
+        name: "a square product and itself turned, added",
+        inputs: [any(9, 5), any(5, 9)],
+        build: (a, b) => ops.add(ops.matmul(a, b), ops.transpose(ops.matmul(a, b))),
+        formula: (a, b) => {
+          const whole = product(reader(a, [9, 5]), reader(b, [5, 9]), [9, 5, 9]);
+          return whole.map((x, i) => x + whole[i % 9 * 9 + Math.floor(i / 9)]);
+        },
+        terms: 10,
+      },
+      {
         name: "a linear layer",
         inputs: [any(21, 16), any(24, 16), any(24)],
         build: (x, weight, bias) => ops.gelu(ops.add(ops.matmul(x, ops.transpose(weight)), bias)),

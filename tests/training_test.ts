@@ -103,9 +103,10 @@ gpuTest("training: a plan that does not fit is refused with a size that does", a
   const memoryLimit = Math.round(0.7 * needed);
   let size = 0;
   await assert.rejects(withTrainer({ ...pictures, memoryLimit }, () => Promise.resolve()), (error) => {
-    const found = /^Cannot train at 260 pixels: it needs \d+ MiB, and \d+ MiB are free; size (\d+) would fit$/.exec(
-      error instanceof EngineError ? error.message : "",
-    );
+    const found =
+      /^Cannot train at size 260, vit_side 32: it needs \d+ MiB, and \d+ MiB are free; size (\d+) would fit$/.exec(
+        error instanceof EngineError ? error.message : "",
+      );
     assert.ok(found, String(error));
     size = Number(found[1]);
     return true;
@@ -114,7 +115,7 @@ gpuTest("training: a plan that does not fit is refused with a size that does", a
   await withTrainer({ ...fitted, memoryLimit }, (trainer) => trainTo(trainer, 1));
   await assert.rejects(
     withTrainer({ ...pictures, memoryLimit: 1e6 }, () => Promise.resolve()),
-    /no smaller size would fit; use a smaller model/,
+    /no smaller size would fit: a smaller model/,
   );
 });
 

@@ -44,7 +44,7 @@ async function examineGpu(say: Say): Promise<void> {
         "adapter",
         info.name,
         info.software
-          ? "it computes on the CPU: small pictures only. A graphics card with its Vulkan driver is a hundred times faster"
+          ? "it computes on the CPU: small pictures only. A graphics card with its Vulkan driver is many times faster"
           : undefined,
       );
       if (info.software && /LLVM 1[0-4]\./.test(info.name)) {

@@ -47,7 +47,7 @@ async function features(options: FeaturesOptions, command: Command): Promise<num
   }
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   const { image, out } = options as Required<FeaturesOptions>;
-  await checkWritable([{ path: out, flag: "--out" }]);
+  await checkWritable([{ path: out, flag: "--out", plain: true }]);
   await extract(parsed.recipe, { image, out, layers: options.layers?.split(",").map(Number), quiet: options.quiet });
   return EXIT.done;
 }
@@ -95,9 +95,9 @@ async function extract(
   await writeSafetensors(out, tensors, { metadata });
   if (!quiet) {
     console.log(
-      `${
-        resolve(out)
-      } is done: blocks ${wanted} of ${metadata.model}, ${grid.rows} x ${grid.cols} patches of ${patch} and [CLS]`,
+      `${resolve(out)} is done: ${
+        wanted.length === 1 ? "block" : "blocks"
+      } ${wanted} of ${metadata.model}, ${grid.rows} x ${grid.cols} patches of ${patch} and [CLS]`,
     );
   }
 }

@@ -42,11 +42,16 @@ async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** Throws UsageError, naming all of them, unless every one of these files can be written. */
-export async function checkWritable(files: readonly { path: string; flag: string }[]): Promise<void> {
+/**
+ * Throws UsageError, naming all of them, unless every one of these files can be written. `plain`: it is renamed into place, which
+ * would replace a pipe or a device.
+ */
+export async function checkWritable(
+  files: readonly { path: string; flag: string; plain?: boolean }[],
+): Promise<void> {
   const problems: string[] = [];
-  for (const { path, flag } of files) {
-    const why = await obstacle(path);
+  for (const { path, flag, plain } of files) {
+    const why = plain && await isSpecial(path) ? "it is no ordinary file; name one" : await obstacle(path);
     if (why) problems.push(`Cannot write ${flag} ${path}: ${why}`);
   }
   if (problems.length > 0) throw new UsageError(problems);

@@ -31,9 +31,10 @@ export async function main(args: readonly string[]): Promise<number> {
   for (const add of [addRun, addApply, addFeatures, addDemo, addBench, addDoctor]) add(program, finish);
   const verbose = args.includes("--verbose");
   try {
-    const unknown = args.length > 0 && !args[0].startsWith("-") && args[0] !== "help" &&
-      !program.commands.some((command) => command.name() === args[0]);
-    if (unknown) throw new UsageError([unknownCommand(args[0], program)]);
+    const wanted = args[0] === "help" ? args[1] : args[0];
+    const known = wanted === undefined || wanted.startsWith("-") || wanted === "help" ||
+      program.commands.some((command) => command.name() === wanted);
+    if (!known) throw new UsageError([unknownCommand(wanted, program)]);
     if (args.length === 0) program.outputHelp();
     else await program.parseAsync(args, { from: "user" });
     return code;
@@ -56,7 +57,7 @@ function report(error: unknown, verbose: boolean): void {
 
 /** Commander's message in one line, in our words. */
 function complaint(text: string): string {
-  const line = text.trim().replace(/^error: /, "").replaceAll(/\s*\n\s*/g, " ");
+  const line = text.trim().replace(/^error: /, "").replaceAll(/\s*\n\s*/g, " ").replace(/\.$/, "");
   return `splice: ${line.charAt(0).toUpperCase()}${line.slice(1)}; \`splice COMMAND --help\` lists what there is\n`;
 }
 

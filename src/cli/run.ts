@@ -57,17 +57,13 @@ async function run(options: RunOptions, command: Command): Promise<number> {
   if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   const { structure, appearance, out } = options as Required<RunOptions>;
-  const outputs = {
-    out,
-    saveGenerator: options.saveGenerator,
-    metrics: options.metrics,
-    checkpoint: options.checkpoint,
-  };
-  await checkWritable(
-    Object.entries(outputs).flatMap(([name, path]) =>
-      path === undefined ? [] : [{ path, flag: `--${name.replace("G", "-g")}` }]
-    ),
-  );
+  const { saveGenerator, metrics, checkpoint } = options;
+  await checkWritable([
+    { path: out, flag: "--out" },
+    ...(metrics === undefined ? [] : [{ path: metrics, flag: "--metrics" }]),
+    ...(saveGenerator === undefined ? [] : [{ path: saveGenerator, flag: "--save-generator", plain: true }]),
+    ...(checkpoint === undefined ? [] : [{ path: checkpoint, flag: "--checkpoint", plain: true }]),
+  ]);
   const { runTransfer } = await import("./transfer.ts");
   return await runTransfer({ ...options, structure, appearance, out, recipe: parsed.recipe }, openVoice(options));
 }

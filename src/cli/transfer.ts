@@ -206,11 +206,12 @@ function planText(
 ): string {
   const [a, b] = pictures.map(({ width, height }) => `${width} x ${height}`);
   const seen = seenSize(pictures[0].height, pictures[0].width, side, longest);
-  const { totalBytes, stateBytes, scratchBytes } = trainer.memory;
+  const { totalBytes, scratchBytes } = trainer.memory;
   const from = trainer.step() > 0 ? `; going on after step ${trainer.step()}` : "";
-  return `${adapter}; ${model}, which sees ${seen.width} x ${seen.height}; structure ${a}, appearance ${b}; memory ${
-    megabytes(totalBytes)
-  } (${megabytes(stateBytes)} kept, ${megabytes(scratchBytes)} reused)${from}`;
+  return [
+    `${adapter}; model ${model}; memory ${megabytes(totalBytes)}, of which ${megabytes(scratchBytes)} are reused`,
+    `structure ${a}, appearance ${b}, seen as ${seen.width} x ${seen.height}${from}`,
+  ].join("\n");
 }
 
 function stoppedText(step: number, { recipe, checkpoint }: Transfer): string {

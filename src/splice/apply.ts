@@ -4,7 +4,7 @@
 import { compile, f32, input, type Runtime } from "../engine/mod.ts";
 import type { Picture } from "../images/picture.ts";
 import { generate, openGenerator } from "../nets/unet.ts";
-import { memoryOf, refuseUnlessItFits } from "./memory.ts";
+import { refuseUnlessItFits, tryPlan } from "./memory.ts";
 
 export interface ApplyOptions {
   /** The generator: see `generatorSlab`. */
@@ -19,22 +19,23 @@ export async function applyGenerator(runtime: Runtime, options: ApplyOptions): P
   const { width, height, data } = options.picture;
   const plan = (h: number, w: number) => {
     const image = generate(openGenerator("applied"), input("picture", f32(3, h, w)));
-    return compile(`apply ${w}x${h}`, { roots: new Map([["image", image]]) }, { profile: runtime.gpu.profile });
+    const roots = new Map([["image", image]]);
+    return tryPlan(() => compile(`apply ${w}x${h}`, { roots }, { profile: runtime.gpu.profile }));
   };
-  const compiled = plan(height, width);
+  const { memory, compiled } = plan(height, width);
   const longest = Math.max(height, width);
-  refuseUnlessItFits(memoryOf(compiled), {
+  refuseUnlessItFits(memory, {
     action: "render",
     bindingBytes: runtime.gpu.limits.bindingBytes,
     totalBytes: options.memoryLimit,
-    option: {
-      name: "a picture scaled down to",
+    options: [{
+      name: "a longest side of",
       value: longest,
-      planAt: (size) => memoryOf(plan(Math.ceil(height * size / longest), Math.ceil(width * size / longest))),
-    },
+      planAt: (size) => plan(Math.ceil(height * size / longest), Math.ceil(width * size / longest)).memory,
+    }],
   });
   runtime.writeState("applied", options.slab);
-  const [program] = await runtime.load([compiled.step]);
+  const [program] = await runtime.load([compiled!.step]);
   runtime.run(program, new Map([["picture", data]]));
   return { width, height, data: (await runtime.readOutput(program, "image")) as Float32Array<ArrayBuffer> };
 }

@@ -1,8 +1,8 @@
 /**
  * The frozen extractor on its way to the GPU: the tensors of a checked weight file, and the states that programs read them from.
  */
-import type { Program, Runtime } from "../engine/mod.ts";
-import { vitConstants } from "../nets/vit.ts";
+import { EngineError, type Program, type Runtime } from "../engine/mod.ts";
+import { seenSize, vitConstants } from "../nets/vit.ts";
 import type { VitDescription } from "../weights/names.ts";
 import type { StateDict } from "../weights/tensor.ts";
 
@@ -19,4 +19,17 @@ export function uploadExtractor(runtime: Runtime, { tensors }: Extractor, progra
   }
   for (const [name, { data }] of tensors) if (wanted.has(`vit.${name}`)) runtime.writeState(`vit.${name}`, data);
   for (const [name, data] of vitConstants()) if (wanted.has(name)) runtime.writeState(name, data);
+}
+
+/** Throws EngineError where the extractor would see less than a patch: of a picture that is many times longer than high. */
+export function checkSeen(
+  { width, height }: { readonly width: number; readonly height: number },
+  { name, patch, side, longest }: { name: string; patch: number; side: number; longest: number },
+): void {
+  const seen = seenSize(height, width, side, longest);
+  if (Math.min(seen.width, seen.height) >= patch) return;
+  throw new EngineError(
+    `Cannot see the ${name} picture of ${width} x ${height}: it would be seen as ${seen.width} x ${seen.height}, less than a ` +
+      `patch of ${patch}; crop it, or raise vit_longest (now ${longest}) or vit_side (now ${side})`,
+  );
 }

@@ -7,8 +7,8 @@ import { compile, f32, input, type Interpolation, type Runtime, type Value } fro
 import type { Picture } from "../images/picture.ts";
 import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../nets/vit.ts";
 import type { HostTensor, StateDict } from "../weights/tensor.ts";
-import { type Extractor, uploadExtractor } from "./extractor.ts";
-import { memoryOf, refuseUnlessItFits } from "./memory.ts";
+import { checkSeen, type Extractor, uploadExtractor } from "./extractor.ts";
+import { refuseUnlessItFits, tryPlan } from "./memory.ts";
 
 export interface FeatureOptions {
   readonly extractor: Extractor;
@@ -44,24 +44,25 @@ export async function extractFeatures(runtime: Runtime, options: FeatureOptions)
       for (const [name, value] of Object.entries(blocks[layer])) roots.set(`block.${layer}.${name}`, value);
       roots.set(`self_similarity.${layer}`, selfSimilarity(blocks[layer].keys));
     }
-    return { seen, roots, compiled: compile("features", { roots }, { profile: runtime.gpu.profile }) };
+    return { seen, roots, ...tryPlan(() => compile("features", { roots }, { profile: runtime.gpu.profile })) };
   };
-  const { seen, roots, compiled } = plan(options.side, options.longest);
   const { patch } = extractor.vit;
-  refuseUnlessItFits(memoryOf(compiled), {
+  checkSeen(picture, { name: "given", patch, side: options.side, longest: options.longest });
+  const { seen, roots, memory, compiled } = plan(options.side, options.longest);
+  refuseUnlessItFits(memory, {
     action: "extract features",
     bindingBytes: runtime.gpu.limits.bindingBytes,
     totalBytes: options.memoryLimit,
-    option: {
+    options: [{
       name: "vit_side",
       value: options.side,
-      planAt: (side) =>
-        memoryOf(plan(Math.max(side, patch), Math.max(patch, options.longest * side / options.side)).compiled),
-    },
+      planAt: (side) => plan(side, Math.floor(options.longest * side / options.side)).memory,
+    }],
   });
-  uploadExtractor(runtime, extractor, [compiled.prelude, compiled.step]);
-  if (compiled.prelude) runtime.run((await runtime.load([compiled.prelude]))[0]);
-  const [program] = await runtime.load([compiled.step]);
+  const { prelude, step } = compiled!;
+  uploadExtractor(runtime, extractor, [prelude, step]);
+  if (prelude) runtime.run((await runtime.load([prelude]))[0]);
+  const [program] = await runtime.load([step]);
   runtime.run(program, new Map([["image", picture.data]]));
   const tensors = new Map<string, HostTensor>();
   for (const [name, { type }] of roots) {

@@ -44,13 +44,32 @@ export function memoryOf({ prelude, step }: Compiled): MemoryReport {
   return { stateBytes, scratchBytes, ioBytes, totalBytes: stateBytes + scratchBytes + ioBytes, largestBytes };
 }
 
+/** What `make` compiles, and its memory. What cannot even be addressed is null, and needs more than any device has. */
+export function tryPlan(make: () => Compiled): { readonly memory: MemoryReport; readonly compiled: Compiled | null } {
+  try {
+    const compiled = make();
+    return { memory: memoryOf(compiled), compiled };
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error;
+    const [stateBytes, ioBytes] = [0, 0];
+    const memory = { stateBytes, scratchBytes: Infinity, ioBytes, totalBytes: Infinity, largestBytes: Infinity };
+    return { memory, compiled: null };
+  }
+}
+
 export interface MemoryLimits {
   /** What cannot be done, for the message: `train`. */
   readonly action: string;
   readonly bindingBytes: number;
   readonly totalBytes?: number | undefined;
-  /** The option that would make the plan smaller, its value now, and the plan at another value; null where there is none. */
-  readonly option: { readonly name: string; readonly value: number; planAt(value: number): MemoryReport } | null;
+  /** What would make the plan smaller, best first: an option, its value now, and the plan at another value. */
+  readonly options: readonly SizeOption[];
+}
+
+export interface SizeOption {
+  readonly name: string;
+  readonly value: number;
+  planAt(value: number): MemoryReport;
 }
 
 const fits = (report: MemoryReport, limits: MemoryLimits) =>
@@ -63,21 +82,26 @@ const SMALLEST = 32;
 /** Throws EngineError, naming a size that fits, unless the plan fits. */
 export function refuseUnlessItFits(report: MemoryReport, limits: MemoryLimits): void {
   if (fits(report, limits)) return;
-  const { option } = limits;
-  const why = report.largestBytes > limits.bindingBytes
+  const why = report.totalBytes === Infinity
+    ? "its largest tensor is beyond every device"
+    : report.largestBytes > limits.bindingBytes
     ? `its largest tensor is ${megabytes(report.largestBytes)}, and this device binds at most ${
       megabytes(limits.bindingBytes)
     } at once`
     : `it needs ${megabytes(report.totalBytes)}, and ${megabytes(limits.totalBytes!)} are free`;
-  const largest = option ? largestThatFits(limits, option) : null;
-  const remedy = option && largest !== null
-    ? `${option.name} ${largest} would fit`
-    : "no smaller size would fit; use a smaller model, a smaller picture or a device with more memory";
-  throw new EngineError(`Cannot ${limits.action}${option ? ` at ${option.value} pixels` : ""}: ${why}; ${remedy}`);
+  let remedy = "no smaller size would fit: a smaller model, or a device with more memory is needed";
+  for (const option of limits.options) {
+    const largest = largestThatFits(limits, option);
+    if (largest === null) continue;
+    remedy = `${option.name} ${largest} would fit`;
+    break;
+  }
+  const at = limits.options.map(({ name, value }) => `${name} ${value}`).join(", ");
+  throw new EngineError(`Cannot ${limits.action} at ${at}: ${why}; ${remedy}`);
 }
 
 /** Plans grow with the size, so halving finds the largest multiple of GRAIN that fits. */
-function largestThatFits(limits: MemoryLimits, option: NonNullable<MemoryLimits["option"]>): number | null {
+function largestThatFits(limits: MemoryLimits, option: SizeOption): number | null {
   const good = (value: number) => fits(option.planAt(value), limits);
   let [least, most] = [SMALLEST / GRAIN, Math.ceil(option.value / GRAIN)];
   if (SMALLEST >= option.value || !good(SMALLEST)) return null;

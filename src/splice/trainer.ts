@@ -12,28 +12,21 @@ import {
   type Compiled,
   EngineError,
   type Feeds,
-  full,
-  type Graph,
   type Loaded,
   type Program,
   randomStream,
   type Runtime,
-  withAdam,
 } from "../engine/mod.ts";
 import type { Picture } from "../images/picture.ts";
-import { generate, openGenerator, parameterCount } from "../nets/unet.ts";
-import { openVit } from "../nets/vit.ts";
-import { type CropSides, cropSides, drawCrops, type Size } from "./augment.ts";
+import { generate, openGenerator } from "../nets/unet.ts";
+import { type CropSides, drawCrops, type Size } from "./augment.ts";
 import { type Checkpoint, freshSlab } from "./checkpoint.ts";
-import { type Extractor, uploadExtractor } from "./extractor.ts";
+import { checkSeen, type Extractor, uploadExtractor } from "./extractor.ts";
 import { fingerprintChanges } from "./fingerprint.ts";
-import { memoryOf, type MemoryReport, refuseUnlessItFits } from "./memory.ts";
-import { imageState, objective, type Term, TERMS, termsAt, type Weights } from "./objective.ts";
+import { type MemoryReport, refuseUnlessItFits, tryPlan } from "./memory.ts";
+import { imageState, type Term, TERMS, termsAt } from "./objective.ts";
 import { type Recipe, vitSize } from "./recipe.ts";
-
-/** The published optimiser: no first moment. */
-const BETAS = [0, 0.99] as const;
-const ADAM = { betas: BETAS, epsilon: 1e-8, state: "generator", gradient: "gradient" };
+import { BETAS, largestCrops, stepCompiler, weightsOf } from "./step_program.ts";
 
 /** Purposes of random streams, so that no two share numbers. */
 const INITIAL = 1;
@@ -87,50 +80,6 @@ export interface Trainer {
   checkpoint(): Promise<Checkpoint>;
 }
 
-const weightsOf = (recipe: Recipe): Weights => ({
-  global_cls: recipe.weight_cls,
-  global_ssim: recipe.weight_ssim,
-  global_id: recipe.weight_id,
-  entire_ssim: recipe.weight_entire_ssim,
-  entire_cls: recipe.weight_entire_cls,
-});
-
-/** Compiles the program of a kind of step, without a device's help: also used to plan sizes that might fit. */
-function stepCompiler(
-  options: Pick<TrainerOptions, "runtime" | "extractor" | "recipe">,
-  structure: Size,
-  appearance: Size,
-) {
-  const { recipe, extractor } = options;
-  const { side, longest } = vitSize(recipe, extractor.vit.native);
-  const vit = openVit(extractor.vit);
-  const generator = openGenerator();
-  return (terms: readonly Term[], crops: CropSides | null): Compiled => {
-    const name = `step ${terms.join("+")}${crops ? ` ${crops.structure}/${crops.appearance}` : ""}`;
-    const graph = terms.length === 0 ? idleStep() : objective(
-      {
-        vit,
-        generator,
-        structure,
-        appearance,
-        weights: weightsOf(recipe),
-        side,
-        longest,
-        resize: recipe.resize,
-        crops,
-      },
-      terms,
-    );
-    const compiled = compile(name, graph, { profile: options.runtime.gpu.profile });
-    return { prelude: compiled.prelude, step: withAdam(compiled.step, ADAM) };
-  };
-}
-
-/** A step at which nothing counts (its weights are 0): Adam still sees a gradient, of zeros. */
-function idleStep(): Graph {
-  return { roots: new Map([["losses", full([TERMS.length + 1], 0)], ["gradient", full([parameterCount], 0)]]) };
-}
-
 /** Throws EngineError unless the checkpoint is of this very run. */
 function refuseOther(checkpoint: Checkpoint, { fingerprint, recipe }: TrainerOptions): void {
   const changes = fingerprintChanges(checkpoint.fingerprint, fingerprint);
@@ -148,35 +97,47 @@ function refuseOther(checkpoint: Checkpoint, { fingerprint, recipe }: TrainerOpt
   }
 }
 
-function largestCrops(recipe: Recipe, structure: Size, appearance: Size): CropSides | null {
-  const largest = ({ height, width }: Size) => cropSides(height, width).at(-1)!;
-  return recipe.augment ? { structure: largest(structure), appearance: largest(appearance) } : null;
-}
-
 export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const { runtime, recipe, structure, appearance, checkpoint } = options;
   if (checkpoint) refuseOther(checkpoint, options);
   const weights = weightsOf(recipe);
-  const compileStep = stepCompiler(options, structure, appearance);
+  const { vit } = options.extractor;
+  const seen = vitSize(recipe, vit.native);
+  for (const [name, picture] of Object.entries({ structure, appearance })) {
+    checkSeen(picture, { name, patch: vit.patch, ...seen });
+  }
+  const kind = { recipe, vit, profile: runtime.gpu.profile };
+  const compileStep = stepCompiler(kind, structure, appearance);
 
   // The heaviest step is the first to be planned: if it fits, all do.
   const heaviest = termsAt(recipe.entire_every, recipe.entire_every, weights);
   const crops = largestCrops(recipe, structure, appearance);
-  const planned = compileStep(heaviest, crops);
-  const memory = memoryOf(planned);
+  const { memory, compiled } = tryPlan(() => compileStep(heaviest, crops));
   refuseUnlessItFits(memory, {
     action: "train",
     bindingBytes: runtime.gpu.limits.bindingBytes,
     totalBytes: options.memoryLimit,
-    option: {
-      name: "size",
-      value: Math.max(structure.width, structure.height, appearance.width, appearance.height),
-      planAt: (size) => {
-        const [a, b] = [structure, appearance].map((picture) => fitted(picture, size));
-        return memoryOf(stepCompiler(options, a, b)(heaviest, largestCrops(recipe, a, b)));
+    options: [
+      {
+        name: "size",
+        value: Math.max(structure.width, structure.height, appearance.width, appearance.height),
+        planAt(size) {
+          const [a, b] = [structure, appearance].map((picture) => fitted(picture, size));
+          return tryPlan(() => stepCompiler(kind, a, b)(heaviest, largestCrops(recipe, a, b))).memory;
+        },
       },
-    },
+      {
+        name: "vit_side",
+        value: seen.side,
+        planAt(side) {
+          const smaller = { ...recipe, vit_side: side, vit_longest: Math.floor(seen.longest * side / seen.side) };
+          const compileSmaller = stepCompiler({ ...kind, recipe: smaller }, structure, appearance);
+          return tryPlan(() => compileSmaller(heaviest, crops)).memory;
+        },
+      },
+    ],
   });
+  const planned = compiled!;
 
   uploadExtractor(runtime, options.extractor, [planned.prelude, planned.step]);
   runtime.writeState("structure", structure.data);

@@ -6,7 +6,7 @@ import { checkWritable, formatProblem } from "./files.ts";
 import { asFlag, type Common, givenRecipe, quietFlag, UsageError, verboseFlag } from "./usage.ts";
 import { openVoice } from "./voice.ts";
 
-const STRUCTURE = "aitzgorri.jpg";
+const STRUCTURE = "picos-de-europa.jpg";
 const APPEARANCE = "sunset.jpg";
 
 interface DemoOptions extends Common {

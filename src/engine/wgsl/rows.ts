@@ -25,15 +25,18 @@ interface Team {
   readonly max: (value: string) => string;
 }
 
-function teamFor(profile: Profile, length: number): Team {
+function teamFor(profile: Profile, rows: number, length: number): Team {
   if (profile.name === "subgroup8") {
+    // Few rows are one to a workgroup, so that they spread over the cores.
+    const rowsPerGroup = rows < 256 ? 1 : 8;
     return {
       lanes: 8,
-      rowsPerGroup: 8,
-      workgroup: [64, 1, 1],
+      rowsPerGroup,
+      workgroup: [8 * rowsPerGroup, 1, 1],
       subgroups: true,
       prelude: "",
-      place: "  let row = (group.x + group.y * groups.x) * 8 + local_index / 8;\n  let lane_in_row = lane;",
+      place:
+        `  let row = (group.x + group.y * groups.x) * ${rowsPerGroup} + local_index / 8;\n  let lane_in_row = lane;`,
       sum: (value) => `subgroupAdd(${value})`,
       max: (value) => `subgroupMax(${value})`,
     };
@@ -217,7 +220,7 @@ export function statisticsKernel(request: KernelRequest, kind: "sum" | "moments"
   const shape = operands[0].layout.shape;
   const length = sizeOf(shape.slice(shape.length - axes));
   const rows = sizeOf(shape) / length;
-  const team = columns || length <= 4 ? SOLO : teamFor(request.profile, length);
+  const team = columns || length <= 4 ? SOLO : teamFor(request.profile, rows, length);
   const reader = readerOf(operands, request, axes, kind === "pair_sums" ? 2 : 1);
   const epilogue = renderChain(request.epilogue, "e");
   const indices = request.output.layout.shape.length === 1 ? ["row"] : null;
@@ -291,7 +294,7 @@ function fullRowKernel(
   const shape = operands[0].layout.shape;
   const length = shape[shape.length - 1];
   const rows = sizeOf(shape) / length;
-  const team = teamFor(request.profile, length);
+  const team = teamFor(request.profile, rows, length);
   const reader = readerOf(operands, request, 1, spec.inputs);
   return rowKernel({
     name: spec.name,

@@ -50,6 +50,7 @@ Deno.test("cli: what is wrong with the options is said at once, a line each, and
     );
     await bad(["run", ...pair, "--out", "r.png", "--checkpoint", "."], /--checkpoint \.: it is a folder/);
     await bad(["run", ...pair, "--out", "r.png", "--resume"], /Cannot use --resume.*--checkpoint FILE/);
+    await bad(["run", ...pair, "--out", "b.png"], /Cannot write --out b\.png: it is also --appearance; name another/);
     await bad(["apply", "--generator", "g", "--image", "a.png", "--out", "r.bmp"], /\.png or \.jpg/);
     await bad(["features", "--image", "a.png", "--out", "f", "--layers", "1;2"], /Cannot use --layers = "1;2"/);
     await bad(["features", "--image", "a.png", "--out", "f", "--layers", "6"], /has 6 blocks, 0 to 5/);
@@ -71,6 +72,9 @@ Deno.test("cli: files that cannot be used fail with one line; --verbose shows th
     await fails([...run, "--structure", "note.png"], /Cannot read note\.png: its content is not a picture's/);
     await fails([...run, "--structure", "a.png", "--model", "dino-vitb8"], /Cannot find the model "dino-vitb8"/);
     await fails([...run, "--structure", "a.png", "--model", "b.png"], /b\.png/);
+    await Deno.copyFile(tinyModel, `${folder}/model.safetensors`);
+    const over = ["--checkpoint", "model.safetensors"];
+    await fails([...run, "--structure", "a.png", ...over], /--checkpoint model\.safetensors: a file of another kind/);
     await fails(["apply", "--generator", tinyModel, "--image", "a.png", "--out", "r.png"], /it is not a generator/);
     const { err } = await splice(...run, "--structure", "none.png", "--verbose");
     assert.match(err, /\n\s+at .*files\.ts/);

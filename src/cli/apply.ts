@@ -1,7 +1,7 @@
 /** `splice apply`: renders any picture, at its own size, with a trained generator. */
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { checkWritable, formatProblem, readPicture, writePicture } from "./files.ts";
+import { checkWritable, clashes, formatProblem, readPicture, writePicture } from "./files.ts";
 import { type Common, EXIT, quietFlag, UsageError, verboseFlag } from "./usage.ts";
 
 interface ApplyOptions extends Common {
@@ -32,6 +32,7 @@ async function apply(options: ApplyOptions): Promise<number> {
     if (options[name] === undefined) problems.push(`Cannot apply: --${name} FILE is missing`);
   }
   if (options.out !== undefined) problems.push(...[formatProblem(options.out, "--out")].filter((why) => why !== null));
+  problems.push(...clashes({ "--image": options.image, "--generator": options.generator }, { "--out": options.out }));
   if (problems.length > 0) throw new UsageError(problems);
   const { generator, image, out } = options as Required<ApplyOptions>;
   await checkWritable([{ path: out, flag: "--out" }]);

@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../splice/recipe.ts";
-import { checkWritable, readPicture } from "./files.ts";
+import { checkWritable, clashes, readPicture } from "./files.ts";
 import { asFlag, type Common, EXIT, givenRecipe, quietFlag, UsageError, verboseFlag } from "./usage.ts";
 
 interface FeaturesOptions extends Common {
@@ -40,6 +40,7 @@ async function features(options: FeaturesOptions, command: Command): Promise<num
   for (const name of ["image", "out"] as const) {
     if (options[name] === undefined) problems.push(`Cannot extract features: --${name} FILE is missing`);
   }
+  problems.push(...clashes({ "--image": options.image }, { "--out": options.out }));
   const parsed = parseRecipe(givenRecipe(command, RECIPE_OPTIONS));
   if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
   if (options.layers !== undefined && !/^\d+(,\d+)*$/.test(options.layers)) {

@@ -2,7 +2,7 @@
  * Files that the user names: pictures in, results out. What cannot be written is found out before the work begins, and what is
  * written is written aside and renamed, so that no reader ever sees half a file.
  */
-import { basename, dirname, extname, join } from "node:path";
+import { basename, dirname, extname, join, resolve } from "node:path";
 import { decodeImage } from "../images/decode.ts";
 import { encodeImage, type ImageFormat } from "../images/encode.ts";
 import type { Picture } from "../images/picture.ts";
@@ -14,6 +14,21 @@ const FORMATS: Readonly<Record<string, ImageFormat>> = { ".png": "png", ".jpg": 
 export function formatProblem(path: string, flag: string): string | null {
   if (Object.hasOwn(FORMATS, extname(path).toLowerCase())) return null;
   return `Cannot write ${flag} ${path}: pictures are written as .png or .jpg, by the file's ending`;
+}
+
+/** Complaints about results that would overwrite a picture that is read, or each other. Flag -> path, where given. */
+export function clashes(
+  inputs: Readonly<Record<string, string | undefined>>,
+  outputs: Readonly<Record<string, string | undefined>>,
+): string[] {
+  const taken = new Map<string, string>();
+  for (const [flag, path] of Object.entries(inputs)) if (path !== undefined) taken.set(resolve(path), flag);
+  return Object.entries(outputs).flatMap(([flag, path]) => {
+    if (path === undefined) return [];
+    const other = taken.get(resolve(path));
+    taken.set(resolve(path), flag);
+    return other === undefined ? [] : [`Cannot write ${flag} ${path}: it is also ${other}; name another file`];
+  });
 }
 
 export async function readPicture(path: string): Promise<Picture> {

@@ -1,7 +1,7 @@
 /** `splice run`: trains on a pair of photographs and writes the picture. */
 import { type Command, Option } from "commander";
 import { optionFlags, parseRecipe, recipeNames } from "../splice/recipe.ts";
-import { checkWritable, formatProblem } from "./files.ts";
+import { checkWritable, clashes, formatProblem } from "./files.ts";
 import { asFlag, type Common, givenRecipe, quietFlag, UsageError, verboseFlag } from "./usage.ts";
 import { openVoice } from "./voice.ts";
 
@@ -53,6 +53,15 @@ async function run(options: RunOptions, command: Command): Promise<number> {
   if (options.resume && options.checkpoint === undefined) {
     problems.push("Cannot use --resume: it goes on from a checkpoint; name it with --checkpoint FILE");
   }
+  problems.push(...clashes(
+    { "--structure": options.structure, "--appearance": options.appearance, "--init-generator": options.initGenerator },
+    {
+      "--out": options.out,
+      "--save-generator": options.saveGenerator,
+      "--metrics": options.metrics,
+      "--checkpoint": options.checkpoint,
+    },
+  ));
   const parsed = parseRecipe(givenRecipe(command, recipeNames));
   if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);

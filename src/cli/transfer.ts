@@ -171,18 +171,21 @@ async function train(
   if (trainer.step() > saved.step) await save();
 }
 
-/** The checkpoint to go on from, if that was asked for and there is one. */
-async function findCheckpoint(transfer: Transfer, voice: Voice): Promise<Checkpoint | undefined> {
-  const path = transfer.checkpoint;
+/** The checkpoint to go on from, if that was asked for and there is one. A file that is none is neither read nor replaced. */
+async function findCheckpoint({ checkpoint: path, resume }: Transfer, voice: Voice): Promise<Checkpoint | undefined> {
   if (path === undefined || !(await exists(path))) return undefined;
-  if (!transfer.resume) {
-    voice.note(`${path} is of an earlier run and will be replaced; --resume would go on from it`);
-    return undefined;
-  }
   const { tensors, metadata } = await loadWeights(path);
   const checkpoint = decodeCheckpoint(tensors, metadata);
-  if (checkpoint) return checkpoint;
-  throw new Error(`Cannot go on from ${path}: it is not a checkpoint; name the file of the earlier run's --checkpoint`);
+  if (!checkpoint) {
+    throw new Error(
+      `Cannot use --checkpoint ${path}: a file of another kind is there; name another, or remove it first`,
+    );
+  }
+  if (resume) return checkpoint;
+  voice.note(
+    `${path} holds ${checkpoint.step} steps of an earlier run and will be replaced; --resume would go on from it`,
+  );
+  return undefined;
 }
 
 async function exists(path: string): Promise<boolean> {

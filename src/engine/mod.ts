@@ -7,7 +7,8 @@
  */
 export { compile, type Compiled, type CompileOptions } from "./compile/compile.ts";
 export { type AdapterInfo, type Gpu, openGpu, type OpenOptions } from "./gpu/device.ts";
-export { type Feeds, type Loaded, type Log, openRuntime, type Runtime } from "./gpu/executor.ts";
+export { type Feeds, type Log, openRuntime, type Runtime } from "./gpu/executor.ts";
+export type { Loaded } from "./gpu/loaded.ts";
 export { gradients } from "./grad.ts";
 export { constant, type Graph, input, state, type Value, withScope } from "./ir/graph.ts";
 export { graphText, programText } from "./ir/print.ts";

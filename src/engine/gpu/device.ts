@@ -2,6 +2,7 @@
  * Opening an adapter: features are probed by asking for them, limits are the adapter's own, and what comes back knows how
  * kernels should be written for it. Nothing is decided by a vendor's name.
  */
+import { debug } from "../debug.ts";
 import type { Profile } from "../ir/program.ts";
 import { EngineError } from "../ir/type.ts";
 
@@ -16,6 +17,8 @@ export interface Gpu {
   readonly pipelines: Map<string, GPUComputePipeline>;
   /** Why the device was lost, once it is. */
   lost(): string | null;
+  /** The first command that the device refused, if it did: nothing computed after it can be trusted. */
+  refused(): string | null;
   close(): void;
 }
 
@@ -43,6 +46,11 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   }
   const { device, subgroups } = await requestDevice(adapter);
   let lost: string | null = null;
+  let refused: string | null = null;
+  device.addEventListener("uncapturederror", (event) => {
+    refused ??= (event as GPUUncapturedErrorEvent).error.message;
+    event.preventDefault();
+  });
   device.lost.then((reason) => lost = reason.message || reason.reason || "no reason given");
   const subgroup = subgroups ? await probeSubgroups(device) : 0;
   const software = adapter.info.isFallbackAdapter;
@@ -54,14 +62,16 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
     );
   }
   const { limits } = device;
+  const info: AdapterInfo = {
+    name: adapter.info.description || `${adapter.info.vendor} ${adapter.info.device}`,
+    software,
+    subgroup,
+    features: [...new Set([...device.features, ...(subgroups ? ["subgroups"] : [])])],
+  };
+  debug("device", "device", `${info.name}, ${name} kernels, features ${info.features.join(" ")}\n`);
   return {
     device,
-    info: {
-      name: adapter.info.description || `${adapter.info.vendor} ${adapter.info.device}`,
-      software,
-      subgroup,
-      features: [...device.features, ...(subgroups ? ["subgroups"] : [])],
-    },
+    info,
     profile: {
       name,
       maxStorageBuffers: limits.maxStorageBuffersPerShaderStage,
@@ -76,6 +86,7 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
     pipelines: new Map(),
     timestamps: device.features.has("timestamp-query"),
     lost: () => lost,
+    refused: () => refused,
     close: () => device.destroy(),
   };
 }

@@ -5,26 +5,16 @@
  * States are shared by name among the programs of a runtime, scratch by rank of size, so that several programs (a step, a step
  * with the whole image, other crop sizes) need no more memory than the largest. Nothing here is thread-safe; one runtime, one owner.
  */
-import type { BufferId, Program, Slice, Step } from "../ir/program.ts";
+import type { Program, Slice, Step } from "../ir/program.ts";
 import { EngineError } from "../ir/type.ts";
 import type { Gpu } from "./device.ts";
+import { debugs, debugTimeline } from "../debug.ts";
+import { type Command, encode, type Loaded } from "./loaded.ts";
 import { mebibytes, openMemory, STORAGE } from "./memory.ts";
 import { pipelineFor } from "./pipelines.ts";
+import { grouped, submitTimed, type Timing } from "./timeline.ts";
 
 export type Feeds = ReadonlyMap<string, Float32Array>;
-
-/** A program whose buffers, pipelines and bind groups exist. */
-export interface Loaded {
-  readonly program: Program;
-  readonly commands: readonly Command[];
-  readonly buffers: ReadonlyMap<BufferId, GPUBuffer>;
-}
-
-interface Command {
-  readonly step: Step;
-  readonly pipeline: GPUComputePipeline | null;
-  readonly bindings: GPUBindGroup | null;
-}
 
 /** Results of several runs, gathered on the GPU and read together. */
 export interface Log {
@@ -60,6 +50,8 @@ export interface Runtime {
 export function openRuntime(gpu: Gpu): Runtime {
   const { device } = gpu;
   const memory = openMemory(gpu);
+  const runsOf = new WeakMap<Loaded, number>();
+  const timelines: [name: string, read: () => Promise<Timing[]>][] = [];
 
   async function load(program: Program): Promise<Loaded> {
     for (const [, { bytes, role }] of program.buffers) {
@@ -145,41 +137,21 @@ export function openRuntime(gpu: Gpu): Runtime {
   function run(loaded: Loaded, feeds: Feeds = new Map(), keep?: { output: string; log: Log; slot: number }): void {
     feed(loaded, feeds);
     const encoder = device.createCommandEncoder({ label: loaded.program.name });
-    let pass: GPUComputePassEncoder | null = null;
-    for (const { step, pipeline, bindings } of loaded.commands) {
-      switch (step.kind) {
-        case "dispatch":
-          pass ??= encoder.beginComputePass({ label: loaded.program.name });
-          pass.setPipeline(pipeline!);
-          pass.setBindGroup(0, bindings!);
-          pass.dispatchWorkgroups(...step.kernel.grid);
-          break;
-        case "copy":
-          pass?.end();
-          pass = null;
-          encoder.copyBufferToBuffer(
-            loaded.buffers.get(step.from.buffer)!,
-            step.from.offset,
-            loaded.buffers.get(step.to.buffer)!,
-            step.to.offset,
-            step.from.bytes,
-          );
-          break;
-        case "clear":
-          pass?.end();
-          pass = null;
-          encoder.clearBuffer(loaded.buffers.get(step.slice.buffer)!, step.slice.offset, step.slice.bytes);
-          break;
-        default:
-          step satisfies never;
-      }
-    }
-    pass?.end();
+    // Where timelines are asked for, the second run of a program is timed: the first still compiles kernels.
+    const runs = (runsOf.get(loaded) ?? 0) + 1;
+    runsOf.set(loaded, runs);
+    if (runs === 2 && gpu.timestamps && debugs("timeline")) {
+      timelines.push([loaded.program.name, submitTimed(gpu, loaded)]);
+    } else encode(loaded, encoder);
     if (keep) {
       const { slice, buffer } = outputOf(loaded, keep.output);
       encoder.copyBufferToBuffer(buffer, slice.offset, keep.log.buffer, keep.slot * keep.log.width * 4, slice.bytes);
     }
     device.queue.submit([encoder.finish()]);
+  }
+
+  async function tellTimelines(): Promise<void> {
+    for (const [name, read] of timelines.splice(0)) debugTimeline(name, grouped(await read(), ({ kernel }) => kernel));
   }
 
   function outputOf(loaded: Loaded, name: string): { slice: Slice; buffer: GPUBuffer } {
@@ -211,6 +183,8 @@ export function openRuntime(gpu: Gpu): Runtime {
   async function mapped(buffer: GPUBuffer, bytes: number): Promise<Float32Array> {
     checkAlive();
     await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
+    checkAlive();
+    await tellTimelines();
     const data = new Float32Array(buffer.getMappedRange(0, bytes).slice(0));
     buffer.unmap();
     return data;
@@ -219,6 +193,8 @@ export function openRuntime(gpu: Gpu): Runtime {
   function checkAlive(): void {
     const reason = gpu.lost();
     if (reason !== null) throw new EngineError(`The GPU was lost (${reason}); start again from the last checkpoint`);
+    const refused = gpu.refused();
+    if (refused !== null) throw new Error(`Bug: the GPU refused a command: ${refused}`);
   }
 
   return {
@@ -259,6 +235,7 @@ export function openRuntime(gpu: Gpu): Runtime {
     async settle() {
       await device.queue.onSubmittedWorkDone();
       checkAlive();
+      await tellTimelines();
     },
     usage: () => ({ bytes: memory.bytes(), pipelines: gpu.pipelines.size }),
     release: memory.release,

@@ -4,7 +4,7 @@
  * Passes of their own cost a little and forbid overlap, so the sum is somewhat more than a run takes; shares are what it tells.
  */
 import type { Gpu } from "./device.ts";
-import type { Loaded } from "./executor.ts";
+import type { Loaded } from "./loaded.ts";
 import { EngineError } from "../ir/type.ts";
 
 export interface Timing {
@@ -20,53 +20,58 @@ const MOST_QUERIES = 4096;
 
 /** Runs a loaded program once more, with the inputs it was last fed, and times each dispatch. */
 export async function timeline(gpu: Gpu, loaded: Loaded): Promise<Timing[]> {
-  const { device } = gpu;
   if (!gpu.timestamps) throw new EngineError(`Cannot time kernels on ${gpu.info.name}: it has no timestamp-query`);
-  const timings: Timing[] = [];
+  return await submitTimed(gpu, loaded)();
+}
+
+/** Submits the program's dispatches between timestamps; what comes back reads them, once the caller can wait. */
+export function submitTimed({ device }: Gpu, loaded: Loaded): () => Promise<Timing[]> {
   const perRound = MOST_QUERIES / 2;
+  const rounds: (() => Promise<Timing[]>)[] = [];
   for (let start = 0; start < loaded.commands.length; start += perRound) {
-    const commands = loaded.commands.slice(start, start + perRound);
-    const bytes = commands.length * 16;
-    const queries = device.createQuerySet({ type: "timestamp", count: commands.length * 2 });
-    const resolved = device.createBuffer({
-      label: "timestamps",
-      size: bytes,
-      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+    rounds.push(submitRound(device, loaded.commands.slice(start, start + perRound)));
+  }
+  return async () => {
+    const timings: Timing[] = [];
+    for (const read of rounds) timings.push(...await read());
+    return timings;
+  };
+}
+
+function submitRound(device: GPUDevice, commands: Loaded["commands"]): () => Promise<Timing[]> {
+  const bytes = commands.length * 16;
+  const queries = device.createQuerySet({ type: "timestamp", count: commands.length * 2 });
+  const [resolveUsage, readUsage] = [
+    GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+    GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+  ];
+  const resolved = device.createBuffer({ label: "timestamps", size: bytes, usage: resolveUsage });
+  const staging = device.createBuffer({ label: "timestamps read", size: bytes, usage: readUsage });
+  const encoder = device.createCommandEncoder({ label: "timeline" });
+  for (const [i, { step, pipeline, bindings }] of commands.entries()) {
+    const pass = encoder.beginComputePass({
+      timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
     });
-    const staging = device.createBuffer({
-      label: "timestamps read",
-      size: bytes,
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
-    });
-    const encoder = device.createCommandEncoder({ label: "timeline" });
-    for (const [i, { step, pipeline, bindings }] of commands.entries()) {
-      const pass = encoder.beginComputePass({
-        timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
-      });
-      if (step.kind === "dispatch") {
-        pass.setPipeline(pipeline!);
-        pass.setBindGroup(0, bindings!);
-        pass.dispatchWorkgroups(...step.kernel.grid);
-      }
-      pass.end();
+    if (step.kind === "dispatch") {
+      pass.setPipeline(pipeline!);
+      pass.setBindGroup(0, bindings!);
+      pass.dispatchWorkgroups(...step.kernel.grid);
     }
-    encoder.resolveQuerySet(queries, 0, commands.length * 2, resolved, 0);
-    encoder.copyBufferToBuffer(resolved, 0, staging, 0, bytes);
-    device.queue.submit([encoder.finish()]);
+    pass.end();
+  }
+  encoder.resolveQuerySet(queries, 0, commands.length * 2, resolved, 0);
+  encoder.copyBufferToBuffer(resolved, 0, staging, 0, bytes);
+  device.queue.submit([encoder.finish()]);
+  return async () => {
     await staging.mapAsync(GPUMapMode.READ);
     const ticks = new BigUint64Array(staging.getMappedRange().slice(0));
-    for (const [i, { step }] of commands.entries()) {
-      if (step.kind !== "dispatch") continue;
-      timings.push({
-        kernel: step.kernel.name,
-        origin: step.origin,
-        microseconds: Number(ticks[2 * i + 1] - ticks[2 * i]) / 1000,
-        ...step.kernel.cost,
-      });
-    }
     for (const object of [queries, resolved, staging]) object.destroy();
-  }
-  return timings;
+    return commands.flatMap(({ step }, i) => {
+      if (step.kind !== "dispatch") return [];
+      const microseconds = Number(ticks[2 * i + 1] - ticks[2 * i]) / 1000;
+      return [{ kernel: step.kernel.name, origin: step.origin, microseconds, ...step.kernel.cost }];
+    });
+  };
 }
 
 /** Timings added up by a key, longest first. */

@@ -50,9 +50,10 @@ export function embedKernel(
   for (const axis of axes) {
     Object.assign(params, { [`start${axis}`]: start[axis], [`step${axis}`]: step[axis], [`m${axis}`]: x.shape[axis] });
   }
-  const inside = axes.map((axis) => `d${axis} % p.step${axis} == 0 && j${axis} >= 0 && j${axis} < p.m${axis}`).join(
-    " && ",
-  );
+  const inside = axes.map((axis) => `j${axis} * p.step${axis} == d${axis} && j${axis} >= 0 && j${axis} < p.m${axis}`)
+    .join(
+      " && ",
+    );
   return kernel({
     name: "embed",
     bindings: [{ name: "x", access: "read" }, { name: "out", access: "write" }],

@@ -223,7 +223,7 @@ export function statisticsKernel(request: KernelRequest, kind: "sum" | "moments"
   const team = columns || length <= 4 ? SOLO : teamFor(request.profile, rows, length);
   const reader = readerOf(operands, request, axes, kind === "pair_sums" ? 2 : 1);
   const epilogue = renderChain(request.epilogue, "e");
-  const indices = request.output.layout.shape.length === 1 ? ["row"] : null;
+  const output = request.epilogue ? unravelOutput(request.output.layout.shape) : { indices: [], params: {} };
   const store = (text: string) => `if (row_valid && lane_in_row == 0) {\n${text}\n}`;
   let body: string;
   if (kind === "moments") {
@@ -236,8 +236,7 @@ ${store("out[p.out_offset + row] = mean;\nout[p.out_offset + p.rows + row] = rst
     body = `${sums(reader, team, ["first", "second"], ["v0 * v1", "v0"])}
 ${store("out[p.out_offset + row] = first;\nout[p.out_offset + p.rows + row] = second;")}`;
   } else {
-    const at = indices ?? unravelOutput(request.output.layout.shape);
-    const { statements, result } = epilogue.apply(["total"], at);
+    const { statements, result } = epilogue.apply(["total"], output.indices);
     body = `${sums(reader, team, ["total"], ["v0"])}\n${store(`${statements}\nout[p.out_offset + row] = ${result};`)}`;
   }
   return rowKernel({
@@ -250,7 +249,7 @@ ${store("out[p.out_offset + row] = first;\nout[p.out_offset + p.rows + row] = se
     outputOffset: request.output.layout.offset,
     extra: {
       bindings: epilogue.bindings.map(({ name }) => ({ name, access: "read" as const })),
-      params: epilogue.params,
+      params: { ...epilogue.params, ...output.params },
     },
     body,
     flops: (kind === "moments" ? 4 : kind === "pair_sums" ? 3 : 1) * rows * length,
@@ -267,15 +266,17 @@ function transposed(operand: Operand): Operand {
   };
 }
 
-/** Index expressions of a contiguous output of more than one axis from its row number; sides are part of the text. */
-function unravelOutput(shape: readonly number[]): string[] {
+/** Index expressions of a contiguous output from its row number, and the parameters they read. */
+function unravelOutput(shape: readonly number[]): { indices: string[]; params: Record<string, number> } {
   let rest = "row";
-  const names = new Array<string>(shape.length);
+  const indices = new Array<string>(shape.length);
+  const params: Record<string, number> = {};
   for (let axis = shape.length - 1; axis >= 0; axis--) {
-    names[axis] = axis === 0 ? rest : `(${rest}) % ${shape[axis]}`;
-    rest = `((${rest}) / ${shape[axis]})`;
+    if (axis > 0) params[`u${axis}`] = shape[axis];
+    indices[axis] = axis === 0 ? rest : `(${rest}) % p.u${axis}`;
+    rest = `((${rest}) / p.u${axis})`;
   }
-  return names;
+  return { indices, params };
 }
 
 /** A kernel that writes whole rows of its output, which is contiguous. */

@@ -7,7 +7,18 @@
  */
 import * as tf from "npm:@tensorflow/tfjs-core@4.22.0";
 import "npm:@tensorflow/tfjs-backend-webgpu@4.22.0";
-import { compile, conv2d, f32, matmul, openGpu, openRuntime, sizeOf, state, type Value } from "../src/engine/mod.ts";
+import {
+  compile,
+  conv2d,
+  f32,
+  matmul,
+  openGpu,
+  openRuntime,
+  sizeOf,
+  state,
+  transpose,
+  type Value,
+} from "../src/engine/mod.ts";
 
 interface Case {
   readonly name: string;
@@ -28,7 +39,14 @@ const conv = (channels: number, side: number): Case => ({
 
 const cases: readonly Case[] = [
   {
-    name: "matmul 785x768x3072",
+    name: "matmul 785x768x3072", // as the extractor's layers are: weights [N, K]
+    shapes: [[785, 768], [3072, 768]],
+    flops: 2 * 785 * 768 * 3072,
+    ours: (a, b) => matmul(a, transpose(b)),
+    theirs: (a, b) => tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D, false, true),
+  },
+  {
+    name: "matmul 785x768x3072, [K,N]",
     shapes: [[785, 768], [768, 3072]],
     flops: 2 * 785 * 768 * 3072,
     ours: (a, b) => matmul(a, b),

@@ -22,6 +22,7 @@ import {
   sizeOf,
   timeline,
   type Timing,
+  transpose,
   type Value,
   withAdam,
 } from "../engine/mod.ts";
@@ -89,7 +90,9 @@ interface Case {
 }
 
 const CASES: readonly Case[] = [
-  { name: "matmul 785x768x3072", shapes: [[785, 768], [768, 3072]], build: (a, b) => matmul(a, b) },
+  // As the extractor's layers are: weights [N, K]; then the same product with the right operand [K, N].
+  { name: "matmul 785x768x3072", shapes: [[785, 768], [3072, 768]], build: (a, b) => matmul(a, transpose(b)) },
+  { name: "matmul 785x768x3072, [K,N]", shapes: [[785, 768], [768, 3072]], build: (a, b) => matmul(a, b) },
   { name: "matmul 1024x1024x1024", shapes: [[1024, 1024], [1024, 1024]], build: (a, b) => matmul(a, b) },
   { name: "conv 3x3 64->64 at 128x128", shapes: [[1, 64, 128, 128], [64, 64, 3, 3]], build: (x, w) => conv2d(x, w) },
   { name: "conv 3x3 16->16 at 512x512", shapes: [[1, 16, 512, 512], [16, 16, 3, 3]], build: (x, w) => conv2d(x, w) },

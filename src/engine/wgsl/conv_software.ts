@@ -64,17 +64,22 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
   let steps = p.inner * ${size};
   for (var s = 0; s < steps; s++) {
     ${each(quads, load)}
+    ${each(range(size), (t) => weightLoads(channels, subgroups, `_${t}`, `w_step + ${t} * p.weight_tap`))}
     ${
-    each(range(size), (t) => `
-    ${weightLoads(channels, subgroups, `_${t}`, `w_step + ${t} * p.weight_tap`)}
-    ${
-      each(channels, (c) => {
-        const sums = quads.flatMap((v) =>
-          four.map((j) => `a${c}_${4 * v + j} = fma(f, v${v}_${j * stride + t}, a${c}_${4 * v + j});`)
-        );
-        return `{ let f = ${weightFactor(c, subgroups, `_${t}`)}; ${sums.join(" ")} }`;
-      })
-    }`)
+    each(channels, (c) => {
+      const factors = range(size).map((t) => `let f${t} = ${weightFactor(c, subgroups, `_${t}`)};`);
+      // All taps of a sum at once: sums do not fit in registers, so each is fetched and put back once a row of taps.
+      const sums = quads.flatMap((v) =>
+        four.map((j) => {
+          const chain = range(size).reduce(
+            (sum, t) => `fma(f${t}, v${v}_${j * stride + t}, ${sum})`,
+            `a${c}_${4 * v + j}`,
+          );
+          return `a${c}_${4 * v + j} = ${chain};`;
+        })
+      );
+      return `{ ${factors.join(" ")} ${sums.join(" ")} }`;
+    })
   }
     ky++;
     w_step += ${size} * p.weight_tap;

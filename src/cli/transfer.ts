@@ -86,7 +86,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
       fingerprint,
       memoryLimit,
     });
-    const { name, profile } = { name: runtime.gpu.info.name, profile: runtime.gpu.profile.name };
+    const { name } = runtime.gpu.info;
     const seen = vitSize(recipe, extractor.vit.native);
     voice.started({
       adapter: name,
@@ -95,7 +95,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
       step: trainer.step(),
       memory_bytes: trainer.memory.totalBytes,
       plan: planText(trainer, {
-        adapter: `${name} (${profile} kernels)`,
+        adapter: name,
         model: modelName(modelPath),
         pictures: [structure, appearance],
         side: seen.side,
@@ -212,7 +212,7 @@ function planText(
   const { totalBytes, scratchBytes } = trainer.memory;
   const from = trainer.step() > 0 ? `; going on after step ${trainer.step()}` : "";
   return [
-    `${adapter}; model ${model}; memory ${megabytes(totalBytes)}, of which ${megabytes(scratchBytes)} are reused`,
+    `${adapter}; model ${model}; memory ${megabytes(totalBytes)} (${megabytes(scratchBytes)} reused)`,
     `structure ${a}, appearance ${b}, seen as ${seen.width} x ${seen.height}${from}`,
   ].join("\n");
 }

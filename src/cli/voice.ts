@@ -92,7 +92,7 @@ function lineVoice(): Voice {
       const now = performance.now();
       if (now - last < 1000 * LINE_EVERY && event.step < event.steps) return;
       last = now;
-      console.error(`step ${event.step} of ${event.steps}  ${lossText(event.losses)}  ${paceText(event)}`);
+      console.error(`step ${event.step} of ${event.steps}  ${paceText(event)}  ${lossText(event.losses)}`);
     },
     succeeded: (_, text) => console.log(text),
     canceled: (text) => console.error(text),
@@ -101,10 +101,10 @@ function lineVoice(): Voice {
 
 function barVoice(): Voice {
   const bar = new cliProgress.SingleBar({
-    format: "{bar} {value}/{total}  {losses}  {pace}",
+    format: "{bar} {value}/{total}  {pace}  {losses}", // what a narrow terminal cuts off comes last
     barCompleteChar: "█",
     barIncompleteChar: "░",
-    barsize: 20,
+    barsize: 10,
     hideCursor: true,
     linewrap: false,
     gracefulExit: false, // it would take Ctrl-C for itself
@@ -122,7 +122,7 @@ function barVoice(): Voice {
     },
     started({ plan, step, steps }) {
       console.error(plan);
-      bar.start(steps, step, { losses: "the first steps compile kernels", pace: "" });
+      bar.start(steps, step, { pace: "the first steps compile kernels", losses: "" });
       running = true;
     },
     progress: (event) => bar.update(event.step, { losses: lossText(event.losses), pace: paceText(event) }),
@@ -148,9 +148,14 @@ function lossText(losses: StepReport["losses"]): string {
   }).join(" ");
 }
 
-function paceText({ steps_per_second: pace, eta_seconds: left }: Progress): string {
-  if (pace === null || left === null) return "";
-  return `${pace.toPrecision(3)}/s  ${durationText(left)} left`;
+/** `5.2/s  1:05 left` */
+function paceText({ step, steps, steps_per_second: pace, eta_seconds: left }: Progress): string {
+  if (pace === null || left === null) return step < steps ? "compiling" : "";
+  const s = Math.round(left);
+  const [hours, minutes, seconds] = [Math.floor(s / 3600), Math.floor(s / 60) % 60, s % 60];
+  const two = (n: number) => String(n).padStart(2, "0");
+  const clock = hours > 0 ? `${hours}:${two(minutes)}:${two(seconds)}` : `${minutes}:${two(seconds)}`;
+  return `${pace < 10 ? pace.toPrecision(2) : pace.toFixed(0)}/s  ${clock} left`;
 }
 
 /** `8 s`, `1 min 05 s`, `2 h 07 min`. */

@@ -105,7 +105,7 @@ Deno.test("store: names are found in folders, the first folder and safetensors w
     await Deno.mkdir(second);
     await assert.rejects(
       findModel(undefined, { folders }),
-      isClear("first", /any model.*hold none.*splice models pull dino-vitb8/),
+      isClear("first", /any model.*hold none.*Fetch it by hand from https:.*dino-vitb8\.pth/),
     );
     for (
       const file of [
@@ -133,8 +133,11 @@ Deno.test("store: names are found in folders, the first folder and safetensors w
       ["splice-tiny8", true],
       ["mine", true],
     ]);
-    await assert.rejects(findModel("dino-vits8", { folders }), isClear("dino-vits8", /splice models pull dino-vits8/));
-    await assert.rejects(findModel("yours", { folders }), isClear("yours", /hold "dino-vitb8".*splice models list/));
+    await assert.rejects(
+      findModel("dino-vits8", { folders }),
+      isClear("dino-vits8", /Fetch it by hand from https:.*as dino-vits8\.pth/),
+    );
+    await assert.rejects(findModel("yours", { folders }), isClear("yours", /hold "dino-vitb8".*splice doctor/));
   }));
 
 Deno.test("store: a name is never a path, but on the command line a path may stand for a name", () =>
@@ -144,14 +147,17 @@ Deno.test("store: a name is never a path, but on the command line a path may sta
     const outside = `${folder}/outside.safetensors`;
     await Deno.writeTextFile(outside, "");
     for (const name of [outside, "../outside", "../outside.safetensors", "..", "", "\0"]) {
-      await assert.rejects(findModel(name, { folders }), isClear("Cannot find the model", /splice models list/));
+      await assert.rejects(findModel(name, { folders }), isClear("Cannot find the model", /Fetch it|splice doctor/));
     }
     assert.equal(await resolveModel(outside, { folders }), outside);
     await assert.rejects(
       resolveModel(`${folder}/none.pth`, { folders }),
       isClear("none.pth", /no such file\. Check the path/),
     );
-    await assert.rejects(resolveModel("dino-vitb8", { folders }), isClear("dino-vitb8", /splice models pull/));
+    await assert.rejects(
+      resolveModel("dino-vitb8", { folders }),
+      isClear("dino-vitb8", /Fetch it by hand from https:/),
+    );
     await Deno.writeTextFile(`${folders[0]}/mine.pth`, "");
     assert.equal(await resolveModel("mine", { folders }), `${folders[0]}/mine.pth`);
     await Deno.writeTextFile(`${folders[0]}/splice-tiny8.safetensors`, "");

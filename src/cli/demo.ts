@@ -17,7 +17,9 @@ interface DemoOptions extends Common {
 export function addDemo(program: Command, finish: (code: number) => void): void {
   const command = program.command("demo")
     .summary("a real transfer on two bundled photographs, into demo.png")
-    .description("Gives one bundled photograph the appearance of another: preset quick, about a minute in software.")
+    .description(
+      "Gives one bundled photograph the appearance of another: preset quick, two or three minutes without a graphics card.",
+    )
     .option("--out <file>", "the result, .png or .jpg", "demo.png")
     .option("--steps <number>", "training steps (default: the preset's)")
     .option("--seed <number>", "another seed, another picture (default: 0)")

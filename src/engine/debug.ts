@@ -32,9 +32,13 @@ export function debug(subject: Subject, title: string, text: string): void {
   if (level >= LEVELS[subject]) console.error(`--- ${title}\n${text}`);
   if (folder === "") return;
   Deno.mkdirSync(folder, { recursive: true });
-  const name = title.replaceAll(/[^\w.]+/g, "-");
   const ending = subject === "wgsl" ? "wgsl" : "txt";
-  Deno.writeTextFileSync(`${folder}/${String(files++).padStart(4, "0")}-${name}.${ending}`, text);
+  Deno.writeTextFileSync(`${folder}/${fileName(title)}.${ending}`, text);
+}
+
+/** `0007-title`: numbered in the order in which things were made. */
+function fileName(title: string): string {
+  return `${String(files++).padStart(4, "0")}-${title.replaceAll(/[^\w.]+/g, "-")}`;
 }
 
 /** What a compilation is watched with, unless the caller watches it. */
@@ -65,10 +69,11 @@ function memoryText(program: Program): string {
   return kinds.join(", ");
 }
 
-/** One line a kernel: `matmul  12x  345 us  12.3 GFLOP/s  4.5 GB/s`; what `grouped` of a timeline gives. */
+/** One line a kernel: `matmul  12x  345 us  12.3 GFLOP/s  4.5 GB/s`; what `grouped` of a timeline gives. The trace is for files. */
 export function debugTimeline(
   name: string,
   groups: readonly { name: string; count: number; microseconds: number; flops: number; bytes: number }[],
+  trace?: string,
 ): void {
   const rate = (amount: number, microseconds: number) => (amount / (microseconds || 1) / 1000).toFixed(1);
   const lines = groups.map(({ name, count, microseconds, flops, bytes }) =>
@@ -77,4 +82,7 @@ export function debugTimeline(
     } GB/s`
   );
   debug("timeline", `${name} timeline`, `${lines.join("\n")}\n`);
+  if (folder !== "" && trace !== undefined) {
+    Deno.writeTextFileSync(`${folder}/${fileName(`${name} trace`)}.json`, trace);
+  }
 }

@@ -11,7 +11,7 @@ const weight = () => z.number().min(0).max(1e6);
 export const recipeSchema = z.strictObject({
   preset: z.enum(["quick", "paper"]).optional()
     .describe(
-      "values to start from: quick (bundled model, small, about a minute in software) or paper (dino-vitb8, 2000 steps)",
+      "values to start from: quick (bundled model, small, two minutes or so in software) or paper (dino-vitb8, 2000 steps)",
     ),
   model: z.string().min(1).max(1000).optional().describe(
     "extractor: a name in the model store (default: the best one present)",
@@ -23,7 +23,7 @@ export const recipeSchema = z.strictObject({
   size: z.number().int().min(32).max(8192).optional().describe(
     "longest side to train at, in pixels; larger pictures are scaled down (default: the picture's own)",
   ),
-  augment: z.boolean().default(true).describe("train on random crops, flips and colours instead of the whole pictures"),
+  augment: z.boolean().default(true).describe("train on random crops, flips and colours"),
   weight_cls: weight().default(10).describe(
     "weight of the appearance term: [CLS] of a crop against the appearance picture's",
   ),
@@ -136,7 +136,12 @@ export function optionFlags(): OptionFlag[] {
     const { kind, fallback, description, choices } = describe(name);
     const dashed = name.replaceAll("_", "-");
     if (kind === "boolean" && fallback === true) {
-      return { name, flag: `--no-${dashed}`, description: `do not ${description}`, default: undefined };
+      return {
+        name,
+        flag: `--no-${dashed}`,
+        description: `do not ${description}, but on the whole pictures`,
+        default: undefined,
+      };
     }
     const value = choices
       ? ` <${choices.join("|")}>`

@@ -19,7 +19,7 @@ const HEAD = 64;
 const DEPTH_LIMIT = 256;
 const EXPECTED =
   "A DINO-ViT under the published names (cls_token, pos_embed, patch_embed.proj, blocks.0.attn.qkv, ...) " +
-  "or Hugging Face's ViTModel names is needed: `splice models list` shows the models that fit.";
+  "or Hugging Face's ViTModel names is needed: `splice doctor` shows the models that are here.";
 
 /** Heads and leftovers of training that features do not need; dropped without a word. */
 const IGNORED = /^(?:head|fc|pooler|classifier)\.|^(?:embeddings\.)?mask_token$/;
@@ -236,6 +236,6 @@ function checkShapes(tensors: StateDict, shapes: ReadonlyMap<string, readonly nu
 
 function unfit(label: string, problem: string): WeightsError {
   return new WeightsError(
-    `Cannot use ${label}: ${problem}. Use a file made for this program, or a published one: \`splice models list\`.`,
+    `Cannot use ${label}: ${problem}. Use a file made for this program, or a published one: \`splice doctor\` names them.`,
   );
 }

@@ -125,9 +125,12 @@ export async function findModel(name: string | undefined, options: StoreOptions)
   if (found !== undefined && found.path !== null) return found.path;
   const present = models.filter(({ path }) => path !== null).map((model) => model.name);
   const wanted = name ?? MODELS[0].name;
-  const remedy = MODELS.some((model) => model.name === wanted)
-    ? `Fetch it with \`splice models pull ${wanted}\`, or import a file with \`splice models import FILE --name ${wanted}\`.`
-    : "`splice models list` shows the names, `splice models import FILE --name NAME` adds one.";
+  const source = MODELS.find((model) => model.name === wanted)?.sources[0];
+  const remedy = source === undefined
+    ? "`splice doctor` shows the models that are here; a file of your own can be given by its path."
+    : `Fetch it by hand from ${source.url} and give the file itself as the model, or put it into one of the folders as ${wanted}${
+      /\.[a-z]+$/.exec(source.url)![0]
+    }.`;
   throw new WeightsError(
     `Cannot find ${name === undefined ? "any model" : `the model ${quote(name)}`}: ${listNames(options.folders)} ` +
       `${present.length === 0 ? "hold none" : `hold ${listNames(present, 8)}`}. ${remedy}`,
@@ -147,7 +150,7 @@ export async function resolveModel(nameOrPath: string | undefined, options: Stor
   }
   if (await isFile(nameOrPath)) return nameOrPath;
   throw new WeightsError(
-    `Cannot find the model file ${nameOrPath}: there is no such file. Check the path, or name a model of \`splice models list\`.`,
+    `Cannot find the model file ${nameOrPath}: there is no such file. Check the path, or name a model that \`splice doctor\` shows.`,
   );
 }
 

@@ -12,7 +12,7 @@ import { debugs, debugTimeline } from "../debug.ts";
 import { type Command, encode, type Loaded } from "./loaded.ts";
 import { mebibytes, openMemory, STORAGE } from "./memory.ts";
 import { pipelineFor } from "./pipelines.ts";
-import { grouped, submitTimed, type Timing } from "./timeline.ts";
+import { chromeTrace, grouped, submitTimed, type Timing } from "./timeline.ts";
 
 export type Feeds = ReadonlyMap<string, Float32Array>;
 
@@ -151,7 +151,10 @@ export function openRuntime(gpu: Gpu): Runtime {
   }
 
   async function tellTimelines(): Promise<void> {
-    for (const [name, read] of timelines.splice(0)) debugTimeline(name, grouped(await read(), ({ kernel }) => kernel));
+    for (const [name, read] of timelines.splice(0)) {
+      const timings = await read();
+      debugTimeline(name, grouped(timings, ({ kernel }) => kernel), chromeTrace(timings));
+    }
   }
 
   function outputOf(loaded: Loaded, name: string): { slice: Slice; buffer: GPUBuffer } {

@@ -74,6 +74,17 @@ function submitRound(device: GPUDevice, commands: Loaded["commands"]): () => Pro
   };
 }
 
+/** The timings as a Chrome trace (chrome://tracing, Perfetto): one after another, named by kernel, with their scopes. */
+export function chromeTrace(timings: readonly Timing[]): string {
+  let ts = 0;
+  const traceEvents = timings.map(({ kernel, origin, microseconds, flops, bytes }) => {
+    const event = { name: kernel, cat: origin.split(".")[0], ph: "X", pid: 1, tid: 1, ts, dur: microseconds };
+    ts += microseconds;
+    return { ...event, args: { scope: origin, flops, bytes } };
+  });
+  return JSON.stringify({ traceEvents });
+}
+
 /** Timings added up by a key, longest first. */
 export function grouped(
   timings: readonly Timing[],

@@ -5,10 +5,10 @@
  * PyTorch's interpolate with align_corners=False. The scale is an attribute of its own because the published position
  * embedding uses one that is not the ratio of the sizes.
  */
-import type { Op, Value } from "../ir/graph.ts";
-import type { Attrs, TensorType } from "../ir/type.ts";
+import type { Lowering, Op, Value } from "../ir/graph.ts";
+import type { Attrs, Layout, TensorType } from "../ir/type.ts";
 import { apply } from "../ir/graph.ts";
-import type { KernelRequest } from "../ir/program.ts";
+import type { Chain, Kernel, Profile } from "../ir/program.ts";
 import { EngineError, sizeOf, typeText } from "../ir/type.ts";
 import { resampleAdjointKernel, resampleKernel } from "../wgsl/resample.ts";
 import { reshape } from "./movement.ts";
@@ -67,6 +67,28 @@ function planes(name: string, x: TensorType, attrs: Attrs): TensorType {
 
 const sides = (attrs: Attrs, planes: number) => [planes, attrs.height as number, attrs.width as number];
 
+interface Interpolated {
+  readonly mode: Interpolation;
+  readonly scaleY: number;
+  readonly scaleX: number;
+  readonly epilogue: Chain | null;
+  readonly profile: Profile;
+}
+
+/** Both directions reach the GPU alike; `build` gets where the operand and the result lie. */
+function lowering(build: (from: Layout, to: Layout, rest: Interpolated) => Kernel): Lowering {
+  return {
+    kind: "kernel",
+    epilogue: true,
+    prologue: false,
+    contiguous: true,
+    build({ inputs: [from], output, attrs, epilogue, profile }) {
+      const scales = { scaleY: attrs.scale_y as number, scaleX: attrs.scale_x as number };
+      return build(from.layout, output.layout, { mode: attrs.mode as Interpolation, ...scales, epilogue, profile });
+    },
+  };
+}
+
 const resampleOp: Op = {
   name: "resample",
   infer: ([x], attrs) => planes("resample", x, attrs),
@@ -79,22 +101,7 @@ const resampleOp: Op = {
   pullback: (
     { g, inputs: [x], attrs },
   ) => [apply(adjointOp, [g], { ...attrs, height: x.type.shape[1], width: x.type.shape[2] })],
-  lower: {
-    kind: "kernel",
-    epilogue: true,
-    prologue: false,
-    contiguous: true,
-    build: ({ inputs: [x], output, attrs, epilogue, profile }: KernelRequest) =>
-      resampleKernel({
-        x: x.layout,
-        out: output.layout,
-        mode: attrs.mode as Interpolation,
-        scaleY: attrs.scale_y as number,
-        scaleX: attrs.scale_x as number,
-        epilogue,
-        profile,
-      }),
-  },
+  lower: lowering((x, out, rest) => resampleKernel({ x, out, ...rest })),
 };
 
 const adjointOp: Op = {
@@ -109,22 +116,7 @@ const adjointOp: Op = {
   pullback: (
     { g, inputs: [x], attrs },
   ) => [apply(resampleOp, [g], { ...attrs, height: x.type.shape[1], width: x.type.shape[2] })],
-  lower: {
-    kind: "kernel",
-    epilogue: true,
-    prologue: false,
-    contiguous: true,
-    build: ({ inputs: [gradient], output, attrs, epilogue, profile }: KernelRequest) =>
-      resampleAdjointKernel({
-        gradient: gradient.layout,
-        out: output.layout,
-        mode: attrs.mode as Interpolation,
-        scaleY: attrs.scale_y as number,
-        scaleX: attrs.scale_x as number,
-        epilogue,
-        profile,
-      }),
-  },
+  lower: lowering((gradient, out, rest) => resampleAdjointKernel({ gradient, out, ...rest })),
 };
 
 export interface ResampleOptions {

@@ -86,10 +86,12 @@ function indexSpace(sides: readonly number[], items: number): IndexSpace {
   const rank = sides.length;
   const inner = sides[rank - 1];
   const span = LANES * items;
+  // A parameter and not a literal: drivers unroll loops of known length, and take several times as long to compile them.
+  const count: Record<string, number> = items === 1 ? {} : { items };
   const loop = (index: string, first: string, end: string) => ({
     open: items === 1
       ? `  let ${index} = ${first};\n  if (${index} < ${end}) {`
-      : `  for (var item = 0; item < ${items}; item++) {\n  let ${index} = ${first} + item * ${LANES};\n  if (${index} < ${end}) {`,
+      : `  for (var item = 0; item < p.items; item++) {\n  let ${index} = ${first} + item * ${LANES};\n  if (${index} < ${end}) {`,
     close: items === 1 ? "  }" : "  }\n  }",
   });
   const onGrid = rank <= 3 && inner >= LANES / 2 && ceilDiv(inner, span) <= MAX_GROUPS &&
@@ -100,7 +102,7 @@ function indexSpace(sides: readonly number[], items: number): IndexSpace {
       onGrid,
       before: axes.map((axis, k) => `  let i${k} = group.${axis};`).join("\n"),
       ...loop(`i${rank - 1}`, `group.x * ${span} + local.x`, `p.n${rank - 1}`),
-      params: { [`n${rank - 1}`]: inner },
+      params: { [`n${rank - 1}`]: inner, ...count },
       grid: [ceilDiv(inner, span), rank >= 2 ? sides[rank - 2] : 1, rank === 3 ? sides[0] : 1],
     };
   }
@@ -118,7 +120,7 @@ function indexSpace(sides: readonly number[], items: number): IndexSpace {
     before: "",
     open: `${open}\n${lines.join("\n")}`,
     close,
-    params: { ...outer, total: sizeOf(sides) },
+    params: { ...outer, total: sizeOf(sides), ...count },
     grid: foldGrid(ceilDiv(sizeOf(sides), span)),
   };
 }

@@ -29,7 +29,7 @@ function subgroupTile(m: number): Tile {
   if (m <= 4) return { rows: 4, columns: 64 };
   if (m <= 8) return { rows: 8, columns: 64 };
   const cost = (rows: number) => ceilDiv(m, rows) * (rows + 9);
-  return { rows: cost(16) < cost(24) ? 16 : 24, columns: 32 };
+  return { rows: [16, 24, 32].reduce((best, rows) => cost(rows) < cost(best) ? rows : best), columns: 32 };
 }
 
 /**

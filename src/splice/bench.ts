@@ -82,7 +82,7 @@ const ADAM = { betas: [0, 0.99] as const, epsilon: 1e-8, state: "generator", gra
 const VIT_B8: VitShape = { dim: 768, depth: 12, patch: 8, native: 224, mlpRatio: 4 };
 const REPEATS = 6;
 
-/** One op over frozen states, so that nothing but the kernel runs. The result is an input's product: it cannot be hoisted. */
+/** One op over fed inputs: from frozen states it would be hoisted out of the step, and computed once. */
 interface Case {
   readonly name: string;
   readonly shapes: readonly (readonly number[])[];

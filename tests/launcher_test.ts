@@ -25,7 +25,7 @@ const tools = [
   "tee",
   "uname",
 ];
-const launcher = new URL("../splice", import.meta.url);
+const launcher = ["splice", "src/cli/launch.sh", "src/cli/launch.txt"];
 const shell = await whereIs("sh"); // a bare name would be looked up in the PATH given to the child
 
 interface Checkout {
@@ -43,10 +43,12 @@ interface Checkout {
 async function withCheckout(main: string, use: (checkout: Checkout) => Promise<void>): Promise<void> {
   const home = await Deno.makeTempDir();
   const folder = `${home}/a checkout`;
-  for (const name of [folder, `${folder}/tests`, `${home}/bin`, `${home}/with-deno`]) Deno.mkdirSync(name);
+  for (const name of [`${folder}/tests`, `${folder}/src/cli`, `${home}/bin`, `${home}/with-deno`]) {
+    Deno.mkdirSync(name, { recursive: true });
+  }
   for (const tool of tools) Deno.symlinkSync(await whereIs(tool), `${home}/bin/${tool}`);
   Deno.symlinkSync(Deno.execPath(), `${home}/with-deno/deno`);
-  Deno.copyFileSync(launcher, `${folder}/splice`);
+  for (const file of launcher) Deno.copyFileSync(new URL(`../${file}`, import.meta.url), `${folder}/${file}`);
   const start: Checkout["start"] = (args, { path = `${home}/with-deno:${home}/bin`, cwd = home, env = {} } = {}) =>
     new Deno.Command(shell, {
       args: [`${folder}/splice`, ...args],
@@ -127,6 +129,44 @@ console.log(Deno.env.get("DEBUG"), Deno.env.get("SECRET"));`;
     assert.deepEqual(await granted("doctor"), ["read", "1 undefined"]);
     assert.deepEqual(await granted("models"), ["read write net", "1 undefined"]);
     assert.deepEqual(await granted("help"), ["", "1 undefined"]);
+    for (const name of ["{env}", "{tests}", "checkout", "a b", ".*"]) {
+      assert.deepEqual(await granted(name), ["", "1 undefined"], name);
+    }
+  });
+});
+
+Deno.test("launcher: the server sees its own folders and secrets, starts Deno alone, and its workers have no network", async () => {
+  const main = `const may = (descriptor) => Deno.permissions.querySync(descriptor).state === "granted";
+const [command, ...paths] = Deno.args.filter((word) => !word.startsWith("--data"));
+console.log(JSON.stringify({
+  net: may({ name: "net" }),
+  deno: may({ name: "run", command: Deno.execPath() }),
+  shell: may({ name: "run", command: "/bin/sh" }),
+  read: paths.filter((path) => may({ name: "read", path })),
+  write: paths.filter((path) => may({ name: "write", path })),
+  keys: Deno.env.get("SPLICE_API_KEYS") ?? null,
+}));`;
+  await withCheckout(main, async ({ folder, run }) => {
+    const home = Deno.realPathSync(`${folder}/..`);
+    const program = Deno.realPathSync(folder);
+    const own = `${home}/.local/share/splice/server`;
+    const models = `${home}/.local/share/splice/models`;
+    async function granted(args: string[], env: Record<string, string> = {}) {
+      const paths = [program, models, own, `${home}/data`, `${home}/own models`, "/etc"];
+      const { code, out, err } = await run([...args, ...paths], { env: { SPLICE_API_KEYS: "secret", ...env } });
+      assert.equal(code, 0, err);
+      return JSON.parse(out);
+    }
+    const server = { net: true, deno: true, shell: false, keys: "secret" };
+    const worker = { net: false, deno: false, shell: false, keys: null };
+    assert.deepEqual(await granted(["serve"]), { ...server, read: [program, models, own], write: [own] });
+    const elsewhere = { read: [program, `${home}/data`, `${home}/own models`], write: [`${home}/data`] };
+    const env = { SPLICE_MODELS: `${home}/own models` };
+    assert.deepEqual(await granted(["serve", "--data=data"], env), { ...server, ...elsewhere });
+    assert.deepEqual(await granted(["worker", `--data=${home}/data`], env), { ...worker, ...elsewhere });
+    const refused = await run(["serve", "--data", "a,b"]);
+    assert.equal(refused.code, 1);
+    assert.match(refused.err, /^splice: Cannot use the folder .*a,b: .*Rename it\.\n$/);
   });
 });
 

@@ -1,0 +1,79 @@
+# Sourced by ./splice and by the package's header, after they have set `program` (the folder of the program's own files) and `deno` (the binary): sees to
+# what a driver needs, and starts Deno with exactly the flags that launch.txt lists for a command. It decides nothing else, and says what it says on stderr.
+
+say() { printf 'splice: %s\n' "$*" >&2; }
+fail() { say "$@"; exit 1; }
+
+has_vulkan() { # a loader, and at least one driver's manifest
+  [ "$(uname -s)" = Linux ] && [ -z "${VK_DRIVER_FILES:-}" ] || return 0
+  PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' || return 1
+  [ "$(find /usr/share/vulkan/icd.d /usr/local/share/vulkan/icd.d /etc/vulkan/icd.d "${HOME:-/root}/.local/share/vulkan/icd.d" -name '*.json' 2>/dev/null)" ]
+}
+
+say_drivers() { say "no Vulkan driver found. On Debian and Ubuntu this installs one: sudo apt-get install mesa-vulkan-drivers libvulkan1"; }
+
+see_to_runtime_folder() { # Mesa complains without one
+  [ -z "${XDG_RUNTIME_DIR:-}" ] || return 0
+  XDG_RUNTIME_DIR=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/splice-runtime
+  (umask 077 && mkdir -p "$XDG_RUNTIME_DIR") 2>/dev/null || XDG_RUNTIME_DIR=$(mktemp -d)
+  export XDG_RUNTIME_DIR
+}
+
+line_of() { sed -n "s/^$1 \{1,\}//p" "$program/src/cli/launch.txt"; } # what stands behind the name, a command's or one in braces
+
+data_of() { # the arguments of `serve`: which folder is the server's?
+  folder=${XDG_DATA_HOME:-${HOME:+$HOME/.local/share}}
+  folder=${folder:-.}/splice/server
+  before=
+  for argument do
+    [ "$before" != --data ] || folder=$argument
+    case $argument in --data=*) folder=${argument#--data=} ;; esac
+    before=$argument
+  done
+  case $folder in /*) echo "$folder" ;; *) echo "$PWD/$folder" ;; esac
+}
+
+fill() { # a flag of launch.txt: its {names} become folders
+  flag=$1
+  while :; do
+    case $flag in
+      *'{env}'*) flag=${flag%%'{env}'*}$(line_of '{env}')${flag#*'{env}'} ;;
+      *'{program}'*) flag=${flag%%'{program}'*}$program${flag#*'{program}'} ;;
+      *'{deno}'*) flag=${flag%%'{deno}'*}$(readlink -f "$deno")${flag#*'{deno}'} ;; # Deno knows itself by this path
+      *'{models}'*) flag=${flag%%'{models}'*}$models${flag#*'{models}'} ;;
+      *'{data}'*) flag=${flag%%'{data}'*}$data${flag#*'{data}'} ;;
+      *) echo "$flag" && return ;;
+    esac
+  done
+}
+
+with_flags() { # with_flags USE NAME ARGUMENT...: calls USE with the flags of that line, or of help's where there is none, then the arguments
+  use=$1 granted=$(line_of "$2")
+  [ "$granted" ] || granted=$(line_of help)
+  shift 2
+  data=$(data_of "$@")
+  models=${XDG_DATA_HOME:-${HOME:+$HOME/.local/share}}
+  models=${SPLICE_MODELS:-${models:-$program}${models:+/splice}/models}
+  for folder in "$program" "$models" "$data"; do # Deno takes lists with commas, and knows no way to write one that is part of a name
+    case $folder in *[,{]*) fail "Cannot use the folder $folder: permissions cannot name a folder with a comma or a brace. Rename it." ;; esac
+  done
+  count=$#
+  if [ -e "$program/main.ts" ]; then shape='{checkout}'; else shape='{package}'; fi
+  for flag in $(line_of "$shape") $granted; do set -- "$@" "$(fill "$flag")"; done
+  while [ "$count" -gt 0 ]; do # the arguments go behind the flags
+    set -- "$@" "$1"
+    shift
+    count=$((count - 1))
+  done
+  "$use" "$@"
+}
+
+become_deno() { exec "$deno" run "$@"; }
+
+launch() { # launch ARGUMENT...: becomes the program
+  see_to_runtime_folder
+  export DENO_NO_UPDATE_CHECK=1
+  if [ -e "$program/main.ts" ]; then entry=$program/main.ts; else entry=$program/splice.js; fi
+  case ${1:-help} in *[!a-z]*) name=help ;; *) name=${1:-help} ;; esac
+  with_flags become_deno "$name" "$entry" "$@"
+}

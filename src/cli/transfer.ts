@@ -13,11 +13,11 @@ import {
   generatorSlab,
   unpackGenerator,
 } from "../splice/checkpoint.ts";
+import { conduct } from "../splice/conduct.ts";
 import { fingerprintOf } from "../splice/fingerprint.ts";
 import { megabytes } from "../splice/memory.ts";
-import { openPace } from "../splice/pace.ts";
 import { type Recipe, vitSize } from "../splice/recipe.ts";
-import { openTrainer, type StepReport, type Trainer } from "../splice/trainer.ts";
+import { openTrainer, type Trainer } from "../splice/trainer.ts";
 import { seenSize } from "../nets/vit.ts";
 import { writeSafetensors } from "../weights/safetensors.ts";
 import { loadVit, loadWeights, resolveModel } from "../weights/store.ts";
@@ -38,10 +38,6 @@ export interface Transfer {
   readonly checkpoint?: string | undefined;
   readonly resume?: boolean | undefined;
 }
-
-/** A checkpoint is written after this many steps or seconds, but not more often than once a second. */
-const SAVE_STEPS = 50;
-const SAVE_SECONDS = 5;
 
 /** Does it, and says so with `voice`. Resolves to the exit code. */
 export async function runTransfer(transfer: Transfer, voice: Voice): Promise<number> {
@@ -135,40 +131,22 @@ async function train(
     metrics: Metrics | null;
   },
 ): Promise<void> {
-  const { steps, preview_every } = transfer.recipe;
-  const pace = openPace();
-  const saved = { step: trainer.step(), at: performance.now() };
-  let last = performance.now();
-  async function save(): Promise<void> {
-    if (transfer.checkpoint === undefined) return;
-    const { tensors, metadata } = encodeCheckpoint(await trainer.checkpoint());
-    await writeSafetensors(transfer.checkpoint, tensors, { metadata });
-    saved.step = trainer.step();
-    saved.at = performance.now();
-  }
-  async function onSteps(reports: readonly StepReport[]): Promise<void> {
-    metrics?.add(reports);
-    const now = performance.now();
-    pace.add(reports.length, (now - last) / 1000, reports.some((report) => report.fresh));
-    last = now;
-    const step = trainer.step();
-    voice.progress({
-      step,
-      steps,
-      losses: reports.at(-1)!.losses,
-      steps_per_second: pace.stepsPerSecond(),
-      eta_seconds: pace.secondsLeft(steps - step),
-    });
-    const before = step - reports.length;
-    if (preview_every > 0 && step < steps && Math.floor(step / preview_every) > Math.floor(before / preview_every)) {
-      await writePicture(transfer.out, await trainer.render());
+  await conduct(trainer, {
+    recipe: transfer.recipe,
+    signal,
+    onSteps(reports, progress) {
+      metrics?.add(reports);
+      voice.progress(progress);
+    },
+    async onPreview(picture, step) {
+      await writePicture(transfer.out, picture);
       voice.preview(step, transfer.out);
-    }
-    const age = (now - saved.at) / 1000;
-    if (age >= SAVE_SECONDS || (step - saved.step >= SAVE_STEPS && age >= 1)) await save();
-  }
-  await trainer.train({ until: steps, signal, onSteps });
-  if (trainer.step() > saved.step) await save();
+    },
+    save: transfer.checkpoint === undefined ? null : async (checkpoint) => {
+      const { tensors, metadata } = encodeCheckpoint(checkpoint);
+      await writeSafetensors(transfer.checkpoint!, tensors, { metadata });
+    },
+  });
 }
 
 /** The checkpoint to go on from, if that was asked for and there is one. A file that is none is neither read nor replaced. */

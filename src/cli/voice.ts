@@ -3,7 +3,7 @@
  * lines on stdout for programs, or nothing. Everything for people goes to stderr, results to stdout.
  */
 import cliProgress from "cli-progress";
-import type { StepReport } from "../splice/trainer.ts";
+import type { Progress } from "../splice/conduct.ts";
 
 /** Events have the names and fields of the HTTP interface's where both have them. */
 export interface Started {
@@ -15,14 +15,6 @@ export interface Started {
   /** Steps done before, by an earlier run. */
   readonly step: number;
   readonly memory_bytes: number;
-}
-
-export interface Progress {
-  readonly step: number;
-  readonly steps: number;
-  readonly losses: StepReport["losses"];
-  readonly steps_per_second: number | null;
-  readonly eta_seconds: number | null;
 }
 
 export interface Voice {
@@ -141,7 +133,7 @@ function barVoice(): Voice {
 const SHORT = { total: "loss", global_cls: "cls", global_ssim: "ssim", global_id: "id" } as const;
 
 /** `loss 12.3 cls 1.01 ssim 0.021 id 0.9`; the whole image's terms come too rarely to be read. */
-function lossText(losses: StepReport["losses"]): string {
+function lossText(losses: Progress["losses"]): string {
   return Object.entries(SHORT).flatMap(([term, short]) => {
     const value = losses[term as keyof typeof SHORT];
     return value === undefined ? [] : [`${short} ${value.toPrecision(3)}`];

@@ -97,7 +97,7 @@ export function refuseUnlessItFits(report: MemoryReport, limits: MemoryLimits): 
     break;
   }
   const at = limits.options.map(({ name, value }) => `${name} ${value}`).join(", ");
-  throw new EngineError(`Cannot ${limits.action} at ${at}: ${why}; ${remedy}`);
+  throw new EngineError(`Cannot ${limits.action} at ${at}: ${why}; ${remedy}`, { kind: "memory" });
 }
 
 /** Plans grow with the size, so halving finds the largest multiple of GRAIN that fits. */

@@ -19,14 +19,14 @@ import {
 } from "../engine/mod.ts";
 import type { Picture } from "../images/picture.ts";
 import { generate, openGenerator } from "../nets/unet.ts";
-import { type CropSides, drawCrops, type Size } from "./augment.ts";
+import { type CropSides, drawCrops } from "./augment.ts";
 import { type Checkpoint, freshSlab } from "./checkpoint.ts";
-import { checkSeen, type Extractor, uploadExtractor } from "./extractor.ts";
+import { type Extractor, uploadExtractor } from "./extractor.ts";
 import { fingerprintChanges } from "./fingerprint.ts";
-import { type MemoryReport, refuseUnlessItFits, tryPlan } from "./memory.ts";
+import type { MemoryReport } from "./memory.ts";
 import { imageState, type Term, TERMS, termsAt } from "./objective.ts";
-import { type Recipe, vitSize } from "./recipe.ts";
-import { BETAS, largestCrops, stepCompiler, weightsOf } from "./step_program.ts";
+import type { Recipe } from "./recipe.ts";
+import { BETAS, planTraining, type StepCache, weightsOf } from "./step_program.ts";
 
 /** Purposes of random streams, so that no two share numbers. */
 const INITIAL = 1;
@@ -64,6 +64,8 @@ export interface TrainerOptions {
   readonly fingerprint: string;
   /** Bytes the device may use, where that is known. */
   readonly memoryLimit?: number | undefined;
+  /** Steps that were compiled before, by trainings of any kind. */
+  readonly cache?: StepCache | undefined;
 }
 
 export interface Trainer {
@@ -101,43 +103,17 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const { runtime, recipe, structure, appearance, checkpoint } = options;
   if (checkpoint) refuseOther(checkpoint, options);
   const weights = weightsOf(recipe);
-  const { vit } = options.extractor;
-  const seen = vitSize(recipe, vit.native);
-  for (const [name, picture] of Object.entries({ structure, appearance })) {
-    checkSeen(picture, { name, patch: vit.patch, ...seen });
-  }
-  const kind = { recipe, vit, profile: runtime.gpu.profile };
-  const compileStep = stepCompiler(kind, structure, appearance);
-
-  // The heaviest step is the first to be planned: if it fits, all do.
-  const heaviest = termsAt(recipe.entire_every, recipe.entire_every, weights);
-  const crops = largestCrops(recipe, structure, appearance);
-  const { memory, compiled } = tryPlan(() => compileStep(heaviest, crops));
-  refuseUnlessItFits(memory, {
-    action: "train",
+  const plan = planTraining({
+    recipe,
+    vit: options.extractor.vit,
+    profile: runtime.gpu.profile,
+    cache: options.cache,
+    structure,
+    appearance,
     bindingBytes: runtime.gpu.limits.bindingBytes,
-    totalBytes: options.memoryLimit,
-    options: [
-      {
-        name: "size",
-        value: Math.max(structure.width, structure.height, appearance.width, appearance.height),
-        planAt(size) {
-          const [a, b] = [structure, appearance].map((picture) => fitted(picture, size));
-          return tryPlan(() => stepCompiler(kind, a, b)(heaviest, largestCrops(recipe, a, b))).memory;
-        },
-      },
-      {
-        name: "vit_side",
-        value: seen.side,
-        planAt(side) {
-          const smaller = { ...recipe, vit_side: side, vit_longest: Math.floor(seen.longest * side / seen.side) };
-          const compileSmaller = stepCompiler({ ...kind, recipe: smaller }, structure, appearance);
-          return tryPlan(() => compileSmaller(heaviest, crops)).memory;
-        },
-      },
-    ],
+    memoryLimit: options.memoryLimit,
   });
-  const planned = compiled!;
+  const { memory, compiled: planned, compileStep } = plan;
 
   uploadExtractor(runtime, options.extractor, [planned.prelude, planned.step]);
   runtime.writeState("structure", structure.data);
@@ -162,7 +138,7 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   }
   const keyOf = (terms: readonly Term[], crops: CropSides | null) =>
     `${terms} ${crops?.structure} ${crops?.appearance}`;
-  loaded.set(keyOf(heaviest, crops), await prepare(planned));
+  loaded.set(keyOf(plan.terms, plan.crops), await prepare(planned));
 
   let done = checkpoint?.step ?? 0;
   let renderer: Loaded | null = null;
@@ -255,10 +231,4 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
 /** The feeds a program has inputs for. */
 function only(feeds: Feeds, program: Program): Feeds {
   return new Map([...feeds].filter(([name]) => program.inputs.has(name)));
-}
-
-/** The size of a picture scaled down to a longest side. */
-function fitted({ width, height }: Size, longest: number): Size {
-  const scale = Math.min(1, longest / Math.max(width, height));
-  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
 }

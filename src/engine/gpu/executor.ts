@@ -61,6 +61,7 @@ export function openRuntime(gpu: Gpu): Runtime {
             role.kind === "state" ? ` (${role.name})` : ""
           }, ` +
             `and a binding holds at most ${mebibytes(gpu.limits.bindingBytes)}; choose a smaller size`,
+          { kind: "memory" },
         );
       }
     }
@@ -76,6 +77,7 @@ export function openRuntime(gpu: Gpu): Runtime {
         `Cannot load ${program.name}: the device is out of memory (${
           mebibytes(memory.bytes())
         } in use); choose a smaller size`,
+        { kind: "memory" },
       );
     }
     const commands: Command[] = [];
@@ -195,7 +197,9 @@ export function openRuntime(gpu: Gpu): Runtime {
 
   function checkAlive(): void {
     const reason = gpu.lost();
-    if (reason !== null) throw new EngineError(`The GPU was lost (${reason}); start again from the last checkpoint`);
+    if (reason !== null) {
+      throw new EngineError(`The GPU was lost (${reason}); start again from the last checkpoint`, { kind: "lost" });
+    }
     const refused = gpu.refused();
     if (refused !== null) throw new Error(`Bug: the GPU refused a command: ${refused}`);
   }

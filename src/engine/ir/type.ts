@@ -15,9 +15,16 @@ export type Attrs = Readonly<Record<string, number | boolean | string | readonly
 /** Where the elements of a tensor lie in a buffer, in elements. A stride may be 0 (broadcast) or negative (flip). */
 export type Layout = { readonly offset: number; readonly shape: Shape; readonly strides: readonly number[] };
 
-/** What a user of the engine did wrong. The engine's own mistakes are plain `Error`s that begin with `Bug:`. */
+/** What a user of the engine did wrong, or what the device cannot do. The engine's own mistakes are plain `Error`s that begin with `Bug:`. */
 export class EngineError extends Error {
   override readonly name = "EngineError";
+  /** For programs: "memory" where a smaller size would do, "lost" where only another device or process can go on. */
+  readonly kind: "wrong" | "memory" | "lost";
+
+  constructor(message: string, { kind = "wrong", ...options }: ErrorOptions & { kind?: EngineError["kind"] } = {}) {
+    super(message, options);
+    this.kind = kind;
+  }
 }
 
 export function f32(...shape: number[]): TensorType {

@@ -1,6 +1,6 @@
 /** What is written can be read back: PNG without loss and always as the same bytes, JPEG nearly; and pictures are scaled down as a good filter does. */
 import assert from "node:assert/strict";
-import { decodeImage } from "../src/images/decode.ts";
+import { decodeImage, examineImage } from "../src/images/decode.ts";
 import { encodeImage } from "../src/images/encode.ts";
 import { fitPicture, type Picture } from "../src/images/picture.ts";
 
@@ -66,4 +66,20 @@ Deno.test("images: a picture that is small enough is left as it is", () => {
   const picture = paint(40, 60, () => 0.5);
   assert.equal(fitPicture(picture, 60), picture);
   assert.equal(fitPicture(picture, 1000), picture);
+});
+
+Deno.test("images: a WebP comes back nearly, at every size", async () => {
+  const picture = paint(97, 45, (c, y, x) => 0.5 + 0.4 * Math.sin(x / 9 + c) * Math.cos(y / 7));
+  const file = await encodeImage(picture, "webp", { quality: 0.95 });
+  assert.equal(new TextDecoder().decode(file.subarray(8, 12)), "WEBP");
+  const again = await decodeImage(file, { label: "the WebP" });
+  assert.deepEqual([again.width, again.height], [97, 45]);
+  const off = again.data.reduce((sum, value, i) => sum + Math.abs(value - picture.data[i]), 0) / picture.data.length;
+  assert.ok(off < 0.02, `samples are ${off} off on average`);
+});
+
+Deno.test("images: examining a file tells its size, or what decoding it would", async () => {
+  const file = await encodeImage(paint(80, 33, () => 0.25), "png");
+  assert.deepEqual(await examineImage(file, { label: "the PNG" }), { width: 80, height: 33 });
+  await assert.rejects(examineImage(file.subarray(0, file.length - 60), { label: "the PNG" }), /Cannot read the PNG/);
 });

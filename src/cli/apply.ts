@@ -16,7 +16,7 @@ export function addApply(program: Command, finish: (code: number) => void): void
     .description("Renders a picture, at its own size, with a generator that `splice run` has trained.")
     .option("--generator <file>", "what --save-generator or --checkpoint of `splice run` wrote")
     .option("--image <file>", "the picture to render")
-    .option("--out <file>", "the result, .png or .jpg")
+    .option("--out <file>", "the result, .png, .jpg or .webp")
     .option(...quietFlag)
     .option(...verboseFlag)
     .addHelpText(

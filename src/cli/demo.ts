@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { parseRecipe } from "../splice/recipe.ts";
 import { checkWritable, formatProblem } from "./files.ts";
+import { programFolder } from "./launch.ts";
 import { asFlag, type Common, givenRecipe, quietFlag, UsageError, verboseFlag } from "./usage.ts";
 import { openVoice } from "./voice.ts";
 
@@ -20,7 +21,7 @@ export function addDemo(program: Command, finish: (code: number) => void): void 
     .description(
       "Gives one bundled photograph the appearance of another: preset quick, two or three minutes without a graphics card.",
     )
-    .option("--out <file>", "the result, .png or .jpg", "demo.png")
+    .option("--out <file>", "the result, .png, .jpg or .webp", "demo.png")
     .option("--steps <number>", "training steps (default: the preset's)")
     .option("--seed <number>", "another seed, another picture (default: 0)")
     .option("--json", "print progress as JSON lines")
@@ -36,7 +37,7 @@ async function demo(options: DemoOptions, command: Command): Promise<number> {
   if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   await checkWritable([{ path: options.out, flag: "--out" }]);
-  const examples = join(import.meta.dirname ?? ".", "../../examples");
+  const examples = join(programFolder(), "examples");
   const { runTransfer } = await import("./transfer.ts");
   const voice = openVoice(options);
   voice.note(`The structure of ${STRUCTURE} and the appearance of ${APPEARANCE}, ${parsed.recipe.steps} steps`);

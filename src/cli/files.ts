@@ -8,12 +8,17 @@ import { encodeImage, type ImageFormat } from "../images/encode.ts";
 import type { Picture } from "../images/picture.ts";
 import { UsageError } from "./usage.ts";
 
-const FORMATS: Readonly<Record<string, ImageFormat>> = { ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg" };
+const FORMATS: Readonly<Record<string, ImageFormat>> = {
+  ".png": "png",
+  ".jpg": "jpeg",
+  ".jpeg": "jpeg",
+  ".webp": "webp",
+};
 
 /** A complaint about a picture's name, or null. */
 export function formatProblem(path: string, flag: string): string | null {
   if (Object.hasOwn(FORMATS, extname(path).toLowerCase())) return null;
-  return `Cannot write ${flag} ${path}: pictures are written as .png or .jpg, by the file's ending`;
+  return `Cannot write ${flag} ${path}: pictures are written as .png, .jpg or .webp, by the file's ending`;
 }
 
 /** Complaints about results that would overwrite a picture that is read, or each other. Flag -> path, where given. */

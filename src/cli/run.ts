@@ -23,7 +23,7 @@ export function addRun(program: Command, finish: (code: number) => void): void {
     .description("Trains a generator on a pair of photographs: the structure of one, the appearance of the other.")
     .option("--structure <file>", "the photograph whose structure is kept")
     .option("--appearance <file>", "the photograph whose appearance is taken")
-    .option("--out <file>", "the result, .png or .jpg; previews of it are written there too");
+    .option("--out <file>", "the result, .png, .jpg or .webp; previews of it are written there too");
   for (const { flag, description, default: usual } of optionFlags()) {
     const shown = usual === undefined || typeof usual === "boolean" ? "" : ` (default: ${usual})`;
     command.addOption(new Option(flag, `${description}${shown}`));

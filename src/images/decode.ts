@@ -35,6 +35,22 @@ export async function decodeImage(
   return type === "png" ? orient(picture, pngOrientation(bytes)) : picture; // Deno honours orientation in JPEG and WebP, not in PNG
 }
 
+/**
+ * Decodes a file only to see that it can be: throws what `decodeImage` throws, and keeps no pixel.
+ * Returns the size in pixels, upright by its EXIF orientation.
+ */
+export async function examineImage(
+  bytes: Uint8Array<ArrayBuffer>,
+  { label, maxPixels = defaultMaxPixels }: DecodeOptions,
+): Promise<{ width: number; height: number }> {
+  const type = checkHeader(bytes, label, maxPixels);
+  const bitmap = await decodeBitmap(bytes, mediaTypes[type], label);
+  const { width, height } = bitmap;
+  bitmap.close();
+  const turned = type === "png" && pngOrientation(bytes) >= 5;
+  return turned ? { width: height, height: width } : { width, height };
+}
+
 /** Checks what the header alone tells, and returns its type. */
 function checkHeader(bytes: Uint8Array, label: string, maxPixels: number): string {
   const { type = "", width, height } = readHeader(bytes, label);
@@ -68,10 +84,9 @@ function readHeader(bytes: Uint8Array, label: string): { type?: string; width: n
   }
 }
 
-async function decodePixels(bytes: Uint8Array<ArrayBuffer>, type: string, label: string): Promise<Raster> {
-  let bitmap: ImageBitmap;
+async function decodeBitmap(bytes: Uint8Array<ArrayBuffer>, type: string, label: string): Promise<ImageBitmap> {
   try {
-    bitmap = await createImageBitmap(new Blob([bytes], { type }));
+    return await createImageBitmap(new Blob([bytes], { type }));
   } catch (cause) {
     throw damaged(
       label,
@@ -79,6 +94,10 @@ async function decodePixels(bytes: Uint8Array<ArrayBuffer>, type: string, label:
       cause,
     );
   }
+}
+
+async function decodePixels(bytes: Uint8Array<ArrayBuffer>, type: string, label: string): Promise<Raster> {
+  const bitmap = await decodeBitmap(bytes, type, label);
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   canvas.getContext("bitmaprenderer")!.transferFromImageBitmap(bitmap);
   const blob = await canvas.convertToBlob({ type: "image/png" });

@@ -1,13 +1,14 @@
 /**
- * Pictures out: PNG (lossless, the same bytes for the same pixels) and JPEG, by Deno's own encoders. WebP is not among them: Deno answers a request for it with a PNG.
+ * Pictures out: PNG (lossless, the same bytes for the same pixels) and JPEG by Deno's own encoders, WebP by another: Deno answers a request for it with a PNG.
  * Samples are rounded to 8 bits here and nowhere else.
  */
 import type { Picture } from "./picture.ts";
+import { encodeWebp } from "./webp.ts";
 
-export type ImageFormat = "png" | "jpeg";
+export type ImageFormat = "png" | "jpeg" | "webp";
 
 export interface EncodeOptions {
-  /** JPEG quality in [0, 1]; PNG has none. Default 0.92. */
+  /** JPEG and WebP quality in [0, 1]; PNG has none. Default 0.92. */
   readonly quality?: number;
 }
 
@@ -17,6 +18,7 @@ export async function encodeImage(
   format: ImageFormat,
   { quality = 0.92 }: EncodeOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
+  if (format === "webp") return await encodeWebp(picture, quality);
   const bitmap = await createImageBitmap(new Blob([toBmp(picture)], { type: "image/bmp" }));
   const canvas = new OffscreenCanvas(picture.width, picture.height);
   canvas.getContext("bitmaprenderer")!.transferFromImageBitmap(bitmap);

@@ -23,7 +23,7 @@ line_of() { sed -n "s/^$1 \{1,\}//p" "$program/src/cli/launch.txt"; } # what sta
 
 data_of() { # the arguments of `serve`: which folder is the server's?
   folder=${XDG_DATA_HOME:-${HOME:+$HOME/.local/share}}
-  folder=${folder:-.}/splice/server
+  folder=${folder:+$folder/}splice/server
   before=
   for argument do
     [ "$before" != --data ] || folder=$argument

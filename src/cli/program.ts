@@ -9,6 +9,7 @@ import { addBench } from "./bench.ts";
 import { addDemo } from "./demo.ts";
 import { addDoctor } from "./doctor.ts";
 import { addFeatures } from "./features.ts";
+import { confine } from "./launch.ts";
 import { addRun } from "./run.ts";
 import { EXIT, UsageError } from "./usage.ts";
 
@@ -30,6 +31,7 @@ export async function main(args: readonly string[]): Promise<number> {
     .addHelpText("after", "\nTo begin: splice demo");
   for (const add of [addRun, addApply, addFeatures, addDemo, addBench, addDoctor]) add(program, finish);
   const verbose = args.includes("--verbose");
+  await confine(args[0] ?? "help");
   try {
     const wanted = args[0] === "help" ? args[1] : args[0];
     const known = wanted === undefined || wanted.startsWith("-") || wanted === "help" ||

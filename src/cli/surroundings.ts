@@ -4,13 +4,12 @@
 import { basename, join } from "node:path";
 import { openGpu, openRuntime, type Runtime } from "../engine/mod.ts";
 import type { StoreOptions } from "../weights/store.ts";
+import { ownModels, programFolder } from "./launch.ts";
 
-/** The bundled models, then the user's own: SPLICE_MODELS, or a folder of the data home. */
+/** The bundled models, then the user's own. */
 export function modelStore(): StoreOptions & { readonly own: string | null } {
-  const home = Deno.env.get("HOME");
-  const data = Deno.env.get("XDG_DATA_HOME") || (home && join(home, ".local/share"));
-  const own = Deno.env.get("SPLICE_MODELS") || (data && join(data, "splice/models")) || null;
-  const bundled = join(import.meta.dirname ?? ".", "../../models");
+  const own = ownModels();
+  const bundled = join(programFolder(), "models");
   return { folders: own ? [bundled, own] : [bundled], own };
 }
 

@@ -2,41 +2,11 @@
  * The truth about jobs: SQLite in WAL mode. Every method is one transaction, on the disk when it returns; what a method changes and the events that tell of it are
  * written together. Knows rows, not files (see `files.ts`), not processes, not HTTP.
  */
-import type { Recipe } from "../splice/recipe.ts";
-import type { EventData, Job, JobStatus, Problem, StoredEvent } from "./job.ts";
-
-/** A job, and what the outside does not see of it. */
-export interface JobRecord {
-  readonly job: Job;
-  /** Counts up in the order of creation. */
-  readonly number: number;
-  /** How often its worker died under it. */
-  readonly deaths: number;
-  /** The step of the newest preview, null before the first. */
-  readonly previewStep: number | null;
-  readonly webhookUrl: string | null;
-  /** Bytes of its files, as last counted. */
-  readonly bytes: number;
-}
-
-export interface NewJob {
-  readonly id: string;
-  readonly options: Recipe;
-  readonly webhookUrl: string | null;
-  /** The client's key, and the SHA-256 of all it asked for. */
-  readonly idempotency: { readonly key: string; readonly digest: string } | null;
-  readonly bytes: number;
-}
-
-export interface Delivery {
-  readonly id: number;
-  readonly job: string;
-  readonly url: string;
-  /** JSON that is sent. */
-  readonly body: string;
-  /** Deliveries tried so far. */
-  readonly tries: number;
-}
+import { openDatabase } from "./database.ts";
+import { type EventData, type EventName, Fault, type JobStatus, type Problem, type StoredEvent } from "./job.ts";
+import { type Delivery, jobAddress, type JobRecord, type NewJob, recordOf } from "./record.ts";
+import { statements } from "./statements.ts";
+export type { Delivery, JobRecord, NewJob } from "./record.ts";
 
 export interface JobStore {
   /** Queues a job. With a key that is known: the job it belongs to, `replayed`. @throws Fault queue_full, idempotency_conflict */
@@ -72,13 +42,220 @@ export interface JobStore {
   /** The ids that are kept; null for an unknown job. */
   kept(id: string): { first: number; last: number } | null;
 
+  /** At most one of each job, its oldest: a job's deliveries arrive in order. */
   deliveriesDue(now: Date, limit: number): Delivery[];
-  /** When the next delivery is due, null if none waits. */
-  nextDelivery(): Date | null;
+  /** The earliest time after `now` at which a delivery falls due, null if there is none. */
+  nextDelivery(now: Date): Date | null;
+  /** It arrived, or was given up: forgets it. */
   delivered(id: number): void;
+  /** It was tried in vain. */
   deliverLater(id: number, at: Date): void;
 
   /** Called after every commit that changed the job. Returns what ends it. */
   onChange(listener: (id: string) => void): () => void;
   close(): void;
+}
+
+export interface StoreOptions {
+  /** How many events a job keeps; older ones are forgotten. */
+  readonly eventsKept?: number;
+  readonly now?: () => Date;
+  /** Told of what a listener throws, which must not reach whoever changed the job. */
+  readonly complain?: (message: string) => void;
+}
+
+/** At four a second, what forty minutes of training tell. */
+const EVENTS_KEPT = 10_000;
+/** Seconds to wait for a place in a full queue, where nobody knows how long the running jobs will take. */
+const USUAL_WAIT = 30;
+
+/** Opens the database, or creates it. @throws Error where the file is of a newer version or no database */
+export function openStore(path: string, options: StoreOptions = {}): JobStore {
+  const { eventsKept = EVENTS_KEPT, now = () => new Date(), complain = console.error } = options;
+  const database = openDatabase(path);
+  const sql = statements(database.sqlite);
+  const listeners = new Set<(id: string) => void>();
+
+  /** `changed` takes the ids of the jobs that listeners hear of after the commit. */
+  function change<T>(work: (changed: Set<string>) => T): T {
+    const changed = new Set<string>();
+    const result = database.transaction(() => work(changed));
+    for (const id of changed) {
+      for (const listener of listeners) {
+        try {
+          listener(id);
+        } catch (error) {
+          complain(`A listener of the job store failed on job ${id}: ${error instanceof Error ? error.stack : error}`);
+        }
+      }
+    }
+    return result;
+  }
+
+  function get(id: string): JobRecord | null {
+    const row = sql.job(id);
+    return row === undefined ? null : recordOf(row);
+  }
+
+  function append<N extends EventName>(id: string, name: N, data: EventData<N>): void {
+    const { number, first_event, last_event } = sql.countEvent(id, eventsKept);
+    sql.addEvent(number, last_event, name, JSON.stringify(data));
+    sql.dropEvents(number, first_event);
+  }
+
+  /** Gives each queued job its place, and tells those whose place is new. */
+  function moveUp(changed: Set<string>): void {
+    for (const { id, place } of sql.misplaced()) {
+      sql.place(id, place);
+      append(id, "queued", { id, position: place });
+      changed.add(id);
+    }
+  }
+
+  /** What the webhook of the job is to be told. The row already says what the job has become. */
+  function tell(id: string, event: EventName): void {
+    const record = get(id);
+    if (!record?.webhookUrl) return;
+    const created = now();
+    const body = { event, delivered_id: crypto.randomUUID(), created_at: created.toISOString(), job: record.job };
+    sql.addDelivery(record.number, record.webhookUrl, JSON.stringify(body), created.getTime());
+  }
+
+  function known(idempotency: { key: string; digest: string }): JobRecord | null {
+    const row = sql.jobOfKey(idempotency.key);
+    if (row === undefined) return null;
+    if (row.idempotency_digest === idempotency.digest) return recordOf(row);
+    throw new Fault(
+      "idempotency_conflict",
+      `Cannot create the job: its Idempotency-Key belongs to job ${row.id}, which was asked for with other pictures or ` +
+        "options; use a new key for a new request, or send the first request unchanged",
+    );
+  }
+
+  function refuseOverfull(limit: number): void {
+    if (sql.queued() < limit) return;
+    const wait = Math.min(Math.max(Math.ceil(sql.shortestWait() ?? USUAL_WAIT), 5), 600);
+    throw new Fault(
+      "queue_full",
+      `Cannot queue the job: ${limit} are waiting, which is all the queue takes; try again in ${wait} seconds`,
+      { retryAfter: wait },
+    );
+  }
+
+  return {
+    create: (job, limits) =>
+      change((changed) => {
+        const before = job.idempotency && known(job.idempotency);
+        if (before) return { record: before, replayed: true };
+        refuseOverfull(limits.queue);
+        sql.addJob(job, now().toISOString());
+        moveUp(changed);
+        return { record: recordOf(sql.job(job.id)!), replayed: false };
+      }),
+    find: known,
+    get,
+    list: (page) => sql.jobs(page).map(recordOf),
+    counts: sql.counts,
+
+    claim: () =>
+      change((changed) => {
+        const id = sql.claim();
+        if (id === null) return null;
+        changed.add(id);
+        moveUp(changed);
+        return get(id);
+      }),
+    started: (id, { adapter, model, steps, step }) =>
+      change((changed) => {
+        const first = sql.job(id)?.started_at === null;
+        if (!sql.start(id, { step, steps, at: now().toISOString() })) return;
+        append(id, "started", { adapter, model, steps, step });
+        if (first) tell(id, "started");
+        changed.add(id);
+      }),
+    progress: (id, { step, steps, losses, steps_per_second, eta_seconds }) =>
+      change((changed) => {
+        const pace = { step, steps, losses, steps_per_second, eta_seconds };
+        if (!sql.progress(id, pace)) return;
+        append(id, "progress", pace);
+        changed.add(id);
+      }),
+    preview: (id, step) =>
+      change((changed) => {
+        if (sql.preview(id, step)) changed.add(id);
+      }),
+    succeed: (id, bytes) =>
+      change((changed) => {
+        if (!sql.succeed(id, { bytes, at: now().toISOString() })) return;
+        append(id, "succeeded", { result: jobAddress(id, "result") });
+        tell(id, "succeeded");
+        changed.add(id);
+      }),
+    fail: (id, error) =>
+      change((changed) => {
+        if (!sql.end(id, { status: "failed", error: JSON.stringify(error), at: now().toISOString() })) return;
+        append(id, "failed", { error });
+        tell(id, "failed");
+        changed.add(id);
+        moveUp(changed);
+      }),
+    cancel: (id) =>
+      change((changed) => {
+        if (!sql.end(id, { status: "canceled", error: null, at: now().toISOString() })) return false;
+        append(id, "canceled", {});
+        tell(id, "canceled");
+        changed.add(id);
+        moveUp(changed);
+        return true;
+      }),
+    requeue: (id, { died }) =>
+      change((changed) => {
+        if (sql.requeue(id, died ? 1 : 0)) moveUp(changed);
+        const record = get(id);
+        if (record === null) throw new Fault("unknown_job", `Cannot queue job ${id} again: there is no such job`);
+        return record;
+      }),
+    recover: () =>
+      change((changed) => {
+        const count = sql.recover();
+        moveUp(changed);
+        return count;
+      }),
+    remove: (id) =>
+      change((changed) => {
+        if (!sql.remove(id)) return false;
+        changed.add(id);
+        return true;
+      }),
+    expired({ endedBefore, mostBytes }) {
+      const ids: string[] = [];
+      const before = endedBefore.toISOString();
+      let bytes = sql.bytes();
+      for (const job of sql.ended()) {
+        if (job.finished_at >= before && bytes <= mostBytes) break;
+        bytes -= job.bytes;
+        ids.push(job.id);
+      }
+      return ids;
+    },
+
+    events: (id, { after, limit }) => sql.events(id, after, limit),
+    kept: sql.kept,
+
+    deliveriesDue: (at, limit) => sql.deliveriesDue(at.getTime(), limit),
+    nextDelivery(after) {
+      const due = sql.nextDelivery(after.getTime());
+      return due === null ? null : new Date(due);
+    },
+    delivered: (id) => database.transaction(() => sql.dropDelivery(id)),
+    deliverLater: (id, at) => database.transaction(() => sql.delayDelivery(id, at.getTime())),
+
+    onChange(listener) {
+      // Wrapped, so that one listener given twice is heard twice and ended one by one.
+      const heard = (id: string) => listener(id);
+      listeners.add(heard);
+      return () => void listeners.delete(heard);
+    },
+    close: () => database.sqlite.close(),
+  };
 }

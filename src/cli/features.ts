@@ -62,8 +62,8 @@ async function extract(
     quiet: boolean | undefined;
   },
 ): Promise<void> {
-  const { modelName, modelStore, withRuntime } = await import("./surroundings.ts");
-  const { loadVit, resolveModel } = await import("../weights/store.ts");
+  const { modelStore, withRuntime } = await import("./surroundings.ts");
+  const { loadVit, modelName, resolveModel } = await import("../weights/store.ts");
   const { writeSafetensors } = await import("../weights/safetensors.ts");
   const { extractFeatures } = await import("../splice/features.ts");
   const modelPath = await resolveModel(recipe.model, modelStore());

@@ -12,6 +12,7 @@ import { addFeatures } from "./features.ts";
 import { confine } from "./launch.ts";
 import { addRun } from "./run.ts";
 import { EXIT, UsageError } from "./usage.ts";
+import { addWorker } from "./worker.ts";
 
 /** Runs one command. Resolves to the exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -29,7 +30,7 @@ export async function main(args: readonly string[]): Promise<number> {
     .showSuggestionAfterError()
     .exitOverride()
     .addHelpText("after", "\nTo begin: splice demo");
-  for (const add of [addRun, addApply, addFeatures, addDemo, addBench, addDoctor]) add(program, finish);
+  for (const add of [addRun, addApply, addFeatures, addDemo, addBench, addDoctor, addWorker]) add(program, finish);
   const verbose = args.includes("--verbose");
   await confine(args[0] ?? "help");
   try {

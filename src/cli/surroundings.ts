@@ -1,7 +1,7 @@
 /**
  * What commands find around them: the model store's folders, the GPU and the memory it may use, and the wish to stop.
  */
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { openGpu, openRuntime, type Runtime } from "../engine/mod.ts";
 import type { StoreOptions } from "../weights/store.ts";
 import { ownModels, programFolder } from "./launch.ts";
@@ -12,9 +12,6 @@ export function modelStore(): StoreOptions & { readonly own: string | null } {
   const bundled = join(programFolder(), "models");
   return { folders: own ? [bundled, own] : [bundled], own };
 }
-
-/** A model's name as people say it: the file without folder and ending. */
-export const modelName = (path: string) => basename(path).replace(/\.(?:safetensors|pth|bin)$/, "");
 
 /** Runs `use` with a GPU that is closed afterwards, and the bytes it may use where that is known: software adapters use the machine's own. */
 export async function withRuntime<T>(

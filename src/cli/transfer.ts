@@ -20,10 +20,10 @@ import { type Recipe, vitSize } from "../splice/recipe.ts";
 import { openTrainer, type Trainer } from "../splice/trainer.ts";
 import { seenSize } from "../nets/vit.ts";
 import { writeSafetensors } from "../weights/safetensors.ts";
-import { loadVit, loadWeights, resolveModel } from "../weights/store.ts";
+import { loadVit, loadWeights, modelName, resolveModel } from "../weights/store.ts";
 import { readPicture, writePicture } from "./files.ts";
 import { type Metrics, openMetrics } from "./metrics.ts";
-import { interruptible, modelName, modelStore, withRuntime } from "./surroundings.ts";
+import { interruptible, modelStore, withRuntime } from "./surroundings.ts";
 import { EXIT } from "./usage.ts";
 import { durationText, type Voice } from "./voice.ts";
 

@@ -4,6 +4,9 @@
 import type { Job, JobStatus } from "./job.ts";
 import type { ImageFormatName } from "./messages.ts";
 import type { Feed } from "./feed.ts";
+import type { CountedEvent } from "./supervisor.ts";
+
+export type { CountedEvent };
 
 /** A request to train, its pictures already on the disk (in a folder that `openUpload` gave). */
 export interface CreateRequest {
@@ -47,11 +50,6 @@ export interface Health {
   readonly workers: number;
   readonly adapter: string | null;
 }
-
-export type CountedEvent =
-  | { readonly what: "steps"; readonly seconds: readonly number[] }
-  | { readonly what: "ended"; readonly outcome: "succeeded" | "failed" | "canceled" }
-  | { readonly what: "restart" };
 
 /** Every method that meets bad input or a missing job throws a Fault. */
 export interface JobService {

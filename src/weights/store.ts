@@ -3,7 +3,7 @@
 // never its name, and a model's name never leaves its folders.
 
 import { createHash } from "node:crypto";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import bundled from "../../models/manifest.json" with { type: "json" };
 import { checkGenerator, prepareVit, type VitDescription } from "./names.ts";
@@ -46,6 +46,9 @@ export type StoreOptions = { readonly folders: readonly string[] };
 
 /** A model by name: its file, if it is present in one of the folders, and its manifest entry, if it is a known one. */
 export type StoredModel = { readonly name: string; readonly path: string | null; readonly entry: ModelEntry | null };
+
+/** A model's name as people say it: the file without folder and ending. */
+export const modelName = (path: string) => basename(path).replace(/\.(?:safetensors|pth|bin)$/, "");
 
 /** The known models, best first. @throws WeightsError naming `label` if `text` is not a manifest. */
 export function parseManifest(text: string, label: string): readonly ModelEntry[] {

@@ -1,0 +1,227 @@
+/**
+ * Brings queued jobs to GPU workers, writes what the workers say into the store, and decides what a worker's death means for its job: it goes on from its last
+ * checkpoint, but a job that brought down three workers fails and lets the next one through. Knows neither HTTP nor pictures.
+ *
+ * Invariant: a job that is running in the store is held by exactly one worker here, or by none while the server starts.
+ */
+import { Fault } from "./job.ts";
+import type { Device, FromWorker, Task } from "./messages.ts";
+import type { JobStore } from "./store.ts";
+import { tend, type Tended } from "./tended.ts";
+
+/** A job fails when this many workers have died over it. */
+const MOST_DEATHS = 3;
+/** Opening a device and compiling kernels at their first dispatch can take minutes, and nothing is heard meanwhile, in ms. */
+const PATIENCE = 600_000;
+/** Once steps are timed: this many of them, but at least this long, in ms. */
+const PATIENT_STEPS = 20;
+const LEAST_PATIENCE = 120_000;
+
+export interface SupervisorOptions {
+  readonly store: JobStore;
+  /** The files of a job. */
+  readonly files: { jobFolder(id: string): string; sizeOf(id: string): Promise<number> };
+  readonly command: { readonly command: string; readonly args: readonly string[] };
+  /** How many GPU workers. */
+  readonly workers: number;
+  /** The model's file. @throws Fault */
+  findModel(name: string): Promise<string>;
+  onCount(event: CountedEvent): void;
+  log(text: string): void;
+}
+
+/** What is worth counting. */
+export type CountedEvent =
+  | { readonly what: "steps"; readonly seconds: readonly number[] }
+  | { readonly what: "ended"; readonly outcome: "succeeded" | "failed" | "canceled" }
+  | { readonly what: "restart" };
+
+export interface Supervisor {
+  /** There may be something to do: call it when a job was created. */
+  assign(): void;
+  /** Ends a running job after the step it is at. */
+  cancel(id: string): void;
+  isCanceling(id: string): boolean;
+  /** Has a task done by the worker with the least to do. @throws Fault */
+  call(task: Task): Promise<void>;
+  /** Of the first worker that is ready. */
+  device(): Device | null;
+  ready(): number;
+  /** Bytes planned for the jobs that run. */
+  plannedBytes(): number;
+  /** Running jobs are saved and go back to the queue; those that do not answer within `grace` ms lose what is after their last checkpoint. */
+  stop(grace: number): Promise<void>;
+}
+
+interface Post {
+  readonly worker: Tended;
+  job: string | null;
+  planned: number;
+  /** Of the last step that was timed, in ms. */
+  stepTime: number | null;
+}
+
+export function openSupervisor(options: SupervisorOptions): Supervisor {
+  const { store, log } = options;
+  const canceling = new Set<string>();
+  let stopping = false;
+  const posts: Post[] = Array.from({ length: options.workers }, (_, i) => openPost(`GPU worker ${i + 1}`));
+
+  function openPost(name: string): Post {
+    const post: Post = {
+      worker: tend({
+        name,
+        command: options.command,
+        log,
+        onMessage: (message) => hear(post, message),
+        onDeath: () => bury(post),
+        patience: () =>
+          post.job === null || post.stepTime === null
+            ? PATIENCE
+            : Math.max(LEAST_PATIENCE, PATIENT_STEPS * post.stepTime),
+      }),
+      job: null,
+      planned: 0,
+      stepTime: null,
+    };
+    return post;
+  }
+
+  function hear(post: Post, message: FromWorker): void {
+    if (message.say === "ready") return assign();
+    if (!("job" in message) || message.job !== post.job) return;
+    const id = message.job;
+    switch (message.say) {
+      case "started": {
+        const { say: _, job: __, memory_bytes, ...event } = message;
+        post.planned = memory_bytes;
+        return store.started(id, event);
+      }
+      case "progress": {
+        const { say: _, job: __, seconds, ...event } = message;
+        if (seconds.length > 0) post.stepTime = 1000 * seconds.at(-1)!;
+        options.onCount({ what: "steps", seconds });
+        return store.progress(id, event);
+      }
+      case "preview":
+        return store.preview(id, message.step);
+      case "succeeded":
+        leave(post);
+        void succeed(id);
+        return assign();
+      case "failed": {
+        leave(post);
+        const { code, detail, errors } = message.fault;
+        end(id, "failed", () => store.fail(id, new Fault(code, detail, { errors }).problem));
+        return assign();
+      }
+      case "canceled":
+        leave(post);
+        end(id, "canceled", () => store.cancel(id));
+        return assign();
+      case "stopped":
+        leave(post);
+        giveBack(id, { died: false });
+        return assign();
+    }
+  }
+
+  async function succeed(id: string): Promise<void> {
+    const bytes = await options.files.sizeOf(id).catch(() => 0);
+    if (canceling.has(id)) end(id, "canceled", () => store.cancel(id));
+    else end(id, "succeeded", () => store.succeed(id, bytes));
+  }
+
+  function end(id: string, outcome: "succeeded" | "failed" | "canceled", write: () => void): void {
+    canceling.delete(id);
+    write();
+    options.onCount({ what: "ended", outcome });
+  }
+
+  function leave(post: Post): void {
+    post.job = null;
+    post.planned = 0;
+    post.stepTime = null;
+  }
+
+  /** A job that can go on elsewhere, unless its user has had enough of it. */
+  function giveBack(id: string, { died }: { died: boolean }): void {
+    if (canceling.has(id)) return end(id, "canceled", () => store.cancel(id));
+    const record = store.get(id);
+    if (!record || record.job.status !== "running") return;
+    if (died && record.deaths + 1 >= MOST_DEATHS) {
+      const at = record.job.step > 0 ? `after step ${record.job.step}` : "before its first step";
+      const fault = new Fault(
+        "crashed",
+        `The GPU worker died ${MOST_DEATHS} times over this job, the last time ${at}. Try a smaller size or another model; the server's log has what the workers said`,
+      );
+      return end(id, "failed", () => store.fail(id, fault.problem));
+    }
+    store.requeue(id, { died });
+  }
+
+  function bury(post: Post): void {
+    options.onCount({ what: "restart" });
+    const id = post.job;
+    leave(post);
+    if (id !== null) giveBack(id, { died: true });
+    assign();
+  }
+
+  function assign(): void {
+    if (stopping) return;
+    for (const post of posts) {
+      if (post.job !== null || !post.worker.device()) continue;
+      const record = store.claim();
+      if (!record) return;
+      post.job = record.job.id;
+      void send(post, record.job.id);
+    }
+  }
+
+  async function send(post: Post, id: string): Promise<void> {
+    const record = store.get(id);
+    if (!record) return leave(post);
+    const recipe = record.job.options;
+    try {
+      const model = await options.findModel(recipe.model!);
+      if (post.job !== id) return; // the worker died meanwhile
+      post.worker.send({ say: "run", job: id, folder: options.files.jobFolder(id), recipe, model });
+      if (canceling.has(id)) post.worker.send({ say: "cancel", job: id });
+    } catch (error) {
+      if (post.job !== id) return;
+      leave(post);
+      const fault = error instanceof Fault ? error : new Fault("internal", "The server could not start this job");
+      end(id, "failed", () => store.fail(id, fault.problem));
+      assign();
+    }
+  }
+
+  return {
+    assign,
+    cancel(id) {
+      const post = posts.find(({ job }) => job === id);
+      if (!post) return;
+      canceling.add(id);
+      post.worker.send({ say: "cancel", job: id });
+    },
+    isCanceling: (id) => canceling.has(id),
+    async call(task) {
+      const ready = posts.filter(({ worker }) => worker.device());
+      if (ready.length === 0) {
+        throw new Fault("unavailable", "No GPU worker is ready yet; try again in a moment", { retryAfter: 5 });
+      }
+      const load = ({ worker, job }: Post) => 2 * worker.pending() + Number(job !== null);
+      const idlest = ready.reduce((best, post) => load(post) < load(best) ? post : best);
+      await idlest.worker.call(task);
+    },
+    device: () => posts.map(({ worker }) => worker.device()).find((device) => device) ?? null,
+    ready: () => posts.filter(({ worker }) => worker.device()).length,
+    plannedBytes: () => posts.reduce((sum, { planned }) => sum + planned, 0),
+    async stop(grace) {
+      stopping = true;
+      await Promise.all(posts.map(({ worker }) => worker.stop(grace)));
+      for (const post of posts) if (post.job !== null) giveBack(post.job, { died: false });
+    },
+  };
+}

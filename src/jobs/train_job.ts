@@ -1,0 +1,118 @@
+/**
+ * One job's training in the worker: from the files of its folder to the files of its folder. A job that was interrupted goes on from its checkpoint; one that does
+ * not fit (another version's) is left aside, and the job begins anew.
+ */
+import { join } from "node:path";
+import { decodeImage } from "../images/decode.ts";
+import { encodeImage } from "../images/encode.ts";
+import { fitPicture, type Picture } from "../images/picture.ts";
+import { type Checkpoint, decodeCheckpoint, encodeCheckpoint, unpackGenerator } from "../splice/checkpoint.ts";
+import { conduct } from "../splice/conduct.ts";
+import { fingerprintChanges, fingerprintOf } from "../splice/fingerprint.ts";
+import { openTrainer } from "../splice/trainer.ts";
+import { writeSafetensors } from "../weights/safetensors.ts";
+import { loadWeights, modelName } from "../weights/store.ts";
+import type { FromWorker, ToWorker } from "./messages.ts";
+import type { Warm } from "./warm.ts";
+import { writeWhole } from "./write_whole.ts";
+
+/** Progress is told at most this often, in ms. */
+const LEAST_GAP = 250;
+/** Previews are for looking at: their longest side, in pixels, and JPEG quality. */
+const PREVIEW = { longest: 768, quality: 0.85 };
+
+export interface TrainJobOptions {
+  readonly warm: Warm;
+  say(message: FromWorker): void;
+  /** Ends the training after the step it is at, its checkpoint saved. */
+  readonly signal: AbortSignal;
+  /** Called between steps. */
+  between(): Promise<void>;
+}
+
+/** Resolves when the result is on the disk, or the signal ended it. */
+export async function trainJob(
+  { job, folder, recipe, model }: Extract<ToWorker, { say: "run" }>,
+  { warm, say, signal, between }: TrainJobOptions,
+): Promise<void> {
+  const file = (name: string) => join(folder, name);
+  async function picture(name: string): Promise<Picture> {
+    const whole = await decodeImage(await Deno.readFile(file(name)), { label: name });
+    return recipe.size === undefined ? whole : fitPicture(whole, recipe.size);
+  }
+  async function showPreview(image: Picture, step: number): Promise<void> {
+    const small = fitPicture(image, PREVIEW.longest);
+    await writeWhole(file("preview.jpg"), await encodeImage(small, "jpeg", { quality: PREVIEW.quality }));
+    say({ say: "preview", job, step });
+  }
+  // The result is the last thing that is written: where it lies, an earlier attempt was done and only did not live to say so.
+  if (await exists(file("result.png"))) return;
+  const [structure, appearance] = [await picture("structure"), await picture("appearance")];
+  const extractor = await warm.extractor(model);
+  const fingerprint = fingerprintOf({ structure, appearance, extractor, recipe });
+  const checkpoint = await readCheckpoint(file("checkpoint.safetensors"), fingerprint);
+
+  await warm.withRuntime(async (runtime, memoryLimit) => {
+    const cache = warm.steps;
+    const trainer = await openTrainer({
+      runtime,
+      extractor,
+      recipe,
+      structure,
+      appearance,
+      checkpoint,
+      fingerprint,
+      memoryLimit,
+      cache,
+    });
+    const { steps } = recipe;
+    const adapter = runtime.gpu.info.name;
+    const memory_bytes = trainer.memory.totalBytes;
+    say({ say: "started", job, adapter, model: modelName(model), steps, step: trainer.step(), memory_bytes });
+    let seconds: number[] = [];
+    let told = -Infinity;
+    await conduct(trainer, {
+      recipe,
+      signal,
+      async onSteps(reports, progress) {
+        seconds.push(...reports.map(({ ms }) => ms / 1000));
+        const now = performance.now();
+        if (now - told >= LEAST_GAP || progress.step === steps) {
+          say({ say: "progress", job, ...progress, losses: { ...progress.losses } as Record<string, number>, seconds });
+          [seconds, told] = [[], now];
+        }
+        await between();
+      },
+      onPreview: showPreview,
+      async save(checkpoint) {
+        if (signal.reason === "cancel") return;
+        const { tensors, metadata } = encodeCheckpoint(checkpoint);
+        await writeSafetensors(file("checkpoint.safetensors"), tensors, { metadata });
+      },
+    });
+    if (trainer.step() < steps) return;
+    const result = await trainer.render();
+    await writeSafetensors(file("generator.safetensors"), unpackGenerator(await trainer.slab()), {
+      metadata: { kind: "splice-generator", model: modelName(model), steps: String(steps) },
+    });
+    await showPreview(result, steps);
+    await writeWhole(file("result.png"), await encodeImage(result, "png"));
+    await Deno.remove(file("checkpoint.safetensors")).catch(() => {}); // it is three times the generator, and has served
+  });
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}
+
+/** The checkpoint to go on from; undefined where there is none that fits. */
+async function readCheckpoint(path: string, fingerprint: string): Promise<Checkpoint | undefined> {
+  try {
+    const { tensors, metadata } = await loadWeights(path);
+    const checkpoint = decodeCheckpoint(tensors, metadata);
+    if (checkpoint && fingerprintChanges(checkpoint.fingerprint, fingerprint).length === 0) return checkpoint;
+  } catch {
+    // None was saved, or it cannot be read: the job begins anew.
+  }
+  return undefined;
+}

@@ -16,11 +16,15 @@ export function statements(sqlite: DatabaseSync) {
   const prepare = (text: string): StatementSync => sqlite.prepare(text);
   const one = <T>(text: string) => {
     const statement = prepare(text);
-    return (...values: SQLInputValue[]) => statement.get(...values) as T | undefined;
+    // Rows come without a prototype; spread, they are objects like any other.
+    return (...values: SQLInputValue[]): T | undefined => {
+      const row = statement.get(...values);
+      return row && ({ ...row } as T);
+    };
   };
   const all = <T>(text: string) => {
     const statement = prepare(text);
-    return (...values: SQLInputValue[]) => statement.all(...values) as T[];
+    return (...values: SQLInputValue[]): T[] => statement.all(...values).map((row) => ({ ...row }) as T);
   };
   const run = (text: string) => {
     const statement = prepare(text);

@@ -53,6 +53,7 @@ export interface JobStore {
 
   /** Called after every commit that changed the job. Returns what ends it. */
   onChange(listener: (id: string) => void): () => void;
+  /** More than once does no harm. */
   close(): void;
 }
 
@@ -256,6 +257,8 @@ export function openStore(path: string, options: StoreOptions = {}): JobStore {
       listeners.add(heard);
       return () => void listeners.delete(heard);
     },
-    close: () => database.sqlite.close(),
+    close() {
+      if (database.sqlite.isOpen) database.sqlite.close();
+    },
   };
 }

@@ -1,0 +1,60 @@
+/**
+ * What is shipped beside the code, in the package and in compiled binaries: the bundled model, the photographs, and whose work all of it is. Files are listed, not
+ * found: a model that somebody has put beside the bundled one stays at home.
+ */
+import { join } from "node:path";
+
+export const root = join(import.meta.dirname!, "..");
+
+/** Files and folders, from the root; they keep their places. */
+export const assets: readonly string[] = [
+  "LICENSE",
+  "examples",
+  "models/MODEL_CARD.md",
+  "models/manifest.json",
+  "models/splice-tiny8.safetensors",
+  "models/what-to-expect.png",
+];
+
+interface NpmPackage {
+  readonly name: string;
+  readonly version: string;
+  readonly localPath: string;
+}
+
+/** The licences of everything that is in the shipped files and not of this project. `entries` are modules, from the root. */
+export async function notices(entries: readonly string[]): Promise<string> {
+  const packages = new Map<string, NpmPackage>();
+  for (const entry of entries) {
+    const { npmPackages } = JSON.parse(await output(["info", "--json", entry]));
+    for (const found of Object.values<NpmPackage>(npmPackages ?? {})) {
+      packages.set(`${found.name} ${found.version}`, found);
+    }
+  }
+  const own = await Deno.readTextFile(join(root, "LICENSE"));
+  const parts = [
+    `Deno ${Deno.version.deno}\n\n${own.replace(/^Copyright .*$/m, "Copyright 2018 and later, the Deno authors")}`,
+  ];
+  for (const [title, { localPath }] of [...packages].toSorted(([a], [b]) => a < b ? -1 : 1)) {
+    const files = Array.from(Deno.readDirSync(localPath), ({ name }) => name);
+    const texts = files.filter((name) => /^(licen[sc]e|notice|copying)/i.test(name)).toSorted();
+    if (texts.length === 0) {
+      const { license } = JSON.parse(await Deno.readTextFile(join(localPath, "package.json")));
+      if (!license) throw new Error(`Cannot ship ${title}: it does not say under what licence it is`);
+      parts.push(`${title}\n\nLicence: ${license}`);
+    } else {
+      const whole = texts.map((name) => Deno.readTextFileSync(join(localPath, name)).trim());
+      parts.push([title, ...whole].join("\n\n"));
+    }
+  }
+  const head = "What Splice is made of besides its own code. The photographs' authors are named in examples/README.md.";
+  return [head, ...parts].map((part) => part.trim()).join(`\n\n${"-".repeat(80)}\n\n`) + "\n";
+}
+
+/** What a run of Deno at the root prints. @throws with its messages if it fails. */
+export async function output(args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: [...args], cwd: root }).output();
+  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  if (code !== 0) throw new Error(`deno ${args[0]} failed\n${decode(stderr)}`);
+  return decode(stdout);
+}

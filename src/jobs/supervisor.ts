@@ -47,8 +47,12 @@ export interface Supervisor {
   /** Of the first worker that is ready. */
   device(): Device | null;
   ready(): number;
+  /** Of the workers that run. */
+  pids(): number[];
   /** Bytes planned for the jobs that run. */
   plannedBytes(): number;
+  /** The most bytes that one job has planned. */
+  largestPlan(): number;
   /** Running jobs are saved and go back to the queue; those that do not answer within `grace` ms lose what is after their last checkpoint. */
   stop(grace: number): Promise<void>;
 }
@@ -65,6 +69,7 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
   const { store, log } = options;
   const canceling = new Set<string>();
   let stopping = false;
+  let largestPlan = 0;
   const posts: Post[] = Array.from({ length: options.workers }, (_, i) => openPost(`GPU worker ${i + 1}`));
 
   function openPost(name: string): Post {
@@ -95,6 +100,7 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
       case "started": {
         const { say: _, job: __, memory_bytes, ...event } = message;
         post.planned = memory_bytes;
+        largestPlan = Math.max(largestPlan, memory_bytes);
         return store.started(id, event);
       }
       case "progress": {
@@ -191,6 +197,9 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
     } catch (error) {
       if (post.job !== id) return;
       leave(post);
+      if (!(error instanceof Fault)) {
+        log(`job ${id} could not be started: ${error instanceof Error ? error.stack : error}`);
+      }
       const fault = error instanceof Fault ? error : new Fault("internal", "The server could not start this job");
       end(id, "failed", () => store.fail(id, fault.problem));
       assign();
@@ -217,6 +226,8 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
     },
     device: () => posts.map(({ worker }) => worker.device()).find((device) => device) ?? null,
     ready: () => posts.filter(({ worker }) => worker.device()).length,
+    pids: () => posts.map(({ worker }) => worker.pid()).filter((pid) => pid !== null),
+    largestPlan: () => largestPlan,
     plannedBytes: () => posts.reduce((sum, { planned }) => sum + planned, 0),
     async stop(grace) {
       stopping = true;

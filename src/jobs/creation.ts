@@ -1,0 +1,107 @@
+/**
+ * From a request to a queued job: options, model, idempotency key, pictures and memory are looked at in this order, the cheap before the dear, and nothing is kept of
+ * what is refused. Invariant: a job's files lie in its folder before the store knows of it.
+ */
+import { join } from "node:path";
+import { parseRecipe, type Recipe } from "../splice/recipe.ts";
+import { listModels, modelName, type StoreOptions } from "../weights/store.ts";
+import type { DataFiles } from "./files.ts";
+import { Fault, type FieldError, type Job } from "./job.ts";
+import type { Device, Task } from "./messages.ts";
+import type { CreateRequest, Upload } from "./service.ts";
+import type { JobStore } from "./store.ts";
+
+export interface CreationOptions {
+  readonly store: JobStore;
+  readonly files: DataFiles;
+  readonly models: StoreOptions;
+  /** How many jobs may wait. */
+  readonly queue: number;
+  /** Asks the inspector. @throws Fault */
+  inspect(task: Extract<Task, { task: "inspect" }>): Promise<void>;
+  /** The device that jobs will run on, null while none is open; and the bytes that running jobs hold of it. */
+  device(): { readonly device: Device | null; readonly plannedBytes: number };
+  /** @throws Fault invalid_options for an address that is not to be called */
+  checkWebhook(url: string): void;
+}
+
+const PICTURES = ["structure", "appearance"] as const;
+
+/** Queues a job, or finds the one that an earlier request with the same key made. @throws Fault */
+export async function createJob(
+  { upload, fields, webhookUrl, idempotencyKey }: CreateRequest,
+  { store, files, models, queue, inspect, device, checkWebhook }: CreationOptions,
+): Promise<{ job: Job; replayed: boolean }> {
+  const asked = checkOptions(fields, () => webhookUrl === null ? undefined : checkWebhook(webhookUrl));
+  const idempotency = idempotencyKey === null
+    ? null
+    : { key: idempotencyKey, digest: await digestOf({ upload, recipe: asked, webhookUrl }) };
+  const known = idempotency && store.find(idempotency);
+  if (known) return { job: known.job, replayed: true };
+
+  const model = await findModelForJob(asked.model, models);
+  const recipe = { ...asked, model: modelName(model) };
+  const { device: current, plannedBytes } = device();
+  await inspect({
+    task: "inspect",
+    pictures: PICTURES.map((field) => ({ field, path: join(upload.folder, field) })),
+    training: { recipe, model, device: current, freed: plannedBytes },
+  });
+
+  const id = crypto.randomUUID();
+  await files.adopt(upload, id);
+  try {
+    const bytes = await files.sizeOf(id);
+    const { record, replayed } = store.create({ id, options: recipe, webhookUrl, idempotency, bytes }, { queue });
+    if (replayed) await files.removeJob(id); // the same request came twice at once
+    return { job: record.job, replayed };
+  } catch (error) {
+    await files.removeJob(id);
+    throw error;
+  }
+}
+
+/** All that is wrong with the options and the webhook's address, at once. */
+function checkOptions(fields: Readonly<Record<string, unknown>>, checkWebhook: () => void): Recipe {
+  const errors: FieldError[] = [];
+  const parsed = parseRecipe(fields);
+  if (!parsed.ok) errors.push(...parsed.errors);
+  try {
+    checkWebhook();
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    errors.push(...error.errors);
+  }
+  if (parsed.ok && errors.length === 0) return parsed.recipe;
+  throw new Fault("invalid_options", errors.map(({ message }) => message).join("; "), { errors });
+}
+
+/**
+ * The file of a model of the store, or of the best one that is here. Strangers are told names, not folders.
+ * @throws Fault unknown_model
+ */
+export async function findModelForJob(name: string | undefined, models: StoreOptions): Promise<string> {
+  const present = (await listModels(models)).filter(({ path }) => path !== null);
+  const found = present.find((model) => name === undefined ? model.entry !== null : model.name === name)?.path;
+  if (found) return found;
+  const names = present.map((model) => model.name);
+  const message = `Cannot use ${name === undefined ? "any model" : `model = ${JSON.stringify(name.slice(0, 60))}`}: ` +
+    (names.length > 0
+      ? `it is not on this server; use one of ${names.join(", ")}, or ask its operator to add the model`
+      : "no model is on this server; its operator has to add one");
+  throw new Fault("unknown_model", message, { errors: [{ field: "model", message }] });
+}
+
+/** All that a request asks for, as SHA-256. */
+async function digestOf(
+  { upload, recipe, webhookUrl }: { upload: Upload; recipe: Recipe; webhookUrl: string | null },
+): Promise<string> {
+  const parts = [JSON.stringify([recipe, webhookUrl])];
+  for (const name of PICTURES) parts.push(await sha256(await Deno.readFile(join(upload.folder, name))));
+  return await sha256(new TextEncoder().encode(parts.join("\n")));
+}
+
+/** Off this thread, which has others to answer. */
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}

@@ -1,0 +1,284 @@
+/**
+ * The jobs' side of a running server: opens the data folder, the store, the workers, the inspector, webhooks and retention, and is the `JobService` that routes ask.
+ * Invariant: whatever was running when the process before this one ended is queued again before the first request is answered.
+ */
+import { join } from "node:path";
+import { listModels, type StoreOptions } from "../weights/store.ts";
+import { createJob, findModelForJob } from "./creation.ts";
+import { openFeeds } from "./feed.ts";
+import { readFeatureFields } from "./feature_fields.ts";
+import { openFiles } from "./files.ts";
+import { Fault, isFinal, type Job } from "./job.ts";
+import type { ImageFormatName } from "./messages.ts";
+import { openRetention } from "./retention.ts";
+import type { JobService, Served } from "./service.ts";
+import { openStore } from "./store.ts";
+import { type CountedEvent, openSupervisor } from "./supervisor.ts";
+import { tend } from "./tended.ts";
+import { checkWebhookUrl, openWebhooks } from "./webhook.ts";
+
+export interface LiveOptions {
+  readonly dataFolder: string;
+  /** What to start for `splice worker` and these further arguments. */
+  workerCommand(args: readonly string[]): { command: string; args: string[] };
+  /** How many GPU workers. */
+  readonly workers: number;
+  /** How many jobs may wait. */
+  readonly queue: number;
+  /** Ended jobs are removed after this many ms, and the oldest when all take more than `keepBytes`. */
+  readonly keep: number;
+  readonly keepBytes: number;
+  readonly models: StoreOptions;
+  /** Signs webhooks; null for one that is made once and kept in the data folder. */
+  readonly webhookSecret: string | null;
+  readonly allowPrivateWebhooks: boolean;
+  readonly version: string;
+  log(text: string): void;
+}
+
+export interface Live {
+  readonly service: JobService;
+  /** Aborted when the server begins to stop. */
+  readonly stopping: AbortSignal;
+  /** Saves running jobs, which go back to the queue, and ends every process. */
+  stop(): Promise<void>;
+}
+
+/** No picture within the limits takes this long to look at or to write, in ms. */
+const INSPECTION = 120_000;
+/** How long a worker may take to finish its step and save, in ms. */
+const GRACE = 25_000;
+
+const SUFFIX: Readonly<Record<ImageFormatName, string>> = { png: "png", jpeg: "jpg", webp: "webp" };
+
+/** Opens everything. @throws Error that says what to do: the folder is in use, cannot be written, ... */
+export async function openLive(options: LiveOptions): Promise<Live> {
+  const { log, models } = options;
+  const files = openFiles(options.dataFolder);
+  const lock = files.lockData();
+  const store = openStore(files.database);
+  const resumed = store.recover();
+  if (resumed > 0) log(`${resumed} interrupted ${resumed === 1 ? "job goes" : "jobs go"} on`);
+  await files.sweep(store.ids());
+  const feeds = openFeeds(store);
+  const listeners = new Set<(event: CountedEvent) => void>();
+  const onCount = (event: CountedEvent) => listeners.forEach((listener) => listener(event));
+  const stopping = new AbortController();
+
+  const supervisor = openSupervisor({
+    store,
+    files,
+    command: options.workerCommand([]),
+    workers: options.workers,
+    findModel: (name) => findModelForJob(name, models),
+    onCount,
+    log,
+  });
+  const inspector = tend({
+    name: "inspector",
+    command: options.workerCommand(["--inspect"]),
+    onMessage: () => {},
+    onDeath: () => onCount({ what: "restart" }),
+    patience: () => Infinity, // its calls have their own limit
+    log,
+  });
+  const webhooks = openWebhooks({
+    store,
+    files,
+    secret: options.webhookSecret,
+    allowPrivate: options.allowPrivateWebhooks,
+    version: options.version,
+    log,
+  });
+  const retention = openRetention({ store, files, keep: options.keep, keepBytes: options.keepBytes, log });
+  const creation = {
+    store,
+    files,
+    models,
+    queue: options.queue,
+    inspect: (task: Parameters<typeof inspector.call>[0]) => inspector.call(task, { limit: INSPECTION }),
+    device: () => ({ device: supervisor.device(), plannedBytes: supervisor.plannedBytes() }),
+    checkWebhook: (url: string) => checkWebhookUrl(url, { allowPrivate: options.allowPrivateWebhooks }),
+  };
+
+  function record(id: string) {
+    const found = store.get(id);
+    if (!found) {
+      throw new Fault("unknown_job", `There is no job ${id.slice(0, 60)}; it may have been removed, or was never made`);
+    }
+    return found;
+  }
+  /** @throws Fault unless the job has succeeded */
+  function succeeded(id: string): Job {
+    const { job } = record(id);
+    if (job.status === "succeeded") return job;
+    if (!isFinal(job.status)) {
+      throw new Fault(
+        "not_finished",
+        `The job is ${job.status}, at step ${job.step} of ${job.steps}; ${job.urls.events} tells when it is done`,
+      );
+    }
+    const why = job.error ? `it failed: ${job.error.detail}` : "it was canceled";
+    throw new Fault("no_result", `The job has no result, for ${why}`);
+  }
+  async function served(path: string, type: string): Promise<Served> {
+    const { size, mtime } = await Deno.stat(path);
+    return { path, type, bytes: size, modified: mtime };
+  }
+  /** A task of a GPU worker on a picture that the inspector has found good. */
+  async function checked(folder: string, run: () => Promise<void>): Promise<void> {
+    const pictures = [{ field: "image", path: join(folder, "image") }];
+    await inspector.call({ task: "inspect", pictures, training: null }, { limit: INSPECTION });
+    await run();
+  }
+
+  const conversions = new Map<string, Promise<void>>();
+  async function converted(id: string, format: ImageFormatName): Promise<string> {
+    const from = files.jobFile(id, "result.png");
+    if (format === "png") return from;
+    const to = files.jobFile(id, `result.${SUFFIX[format]}`);
+    if (await Deno.stat(to).then(() => true, () => false)) return to;
+    const running = conversions.get(to) ??
+      inspector.call({ task: "convert", from, to, format }, { limit: INSPECTION }).finally(() =>
+        conversions.delete(to)
+      );
+    conversions.set(to, running);
+    await running;
+    return to;
+  }
+
+  const service: JobService = {
+    openUpload: () => files.openUpload(),
+    async create(request) {
+      if (stopping.signal.aborted) throw stopped();
+      const created = await createJob(request, creation);
+      supervisor.assign();
+      return { job: record(created.job.id).job, replayed: created.replayed };
+    },
+    get: (id) => record(id).job,
+    list({ limit, before, status }) {
+      const records = store.list({
+        limit: limit + 1,
+        status,
+        before: before === undefined ? undefined : Number(before),
+      });
+      const page = records.slice(0, limit);
+      return { jobs: page.map(({ job }) => job), next: records.length > limit ? String(page.at(-1)!.number) : null };
+    },
+    async remove(id) {
+      const { job } = record(id);
+      if (job.status === "running") {
+        supervisor.cancel(id);
+        return { did: "canceling", job };
+      }
+      if (job.status === "queued") {
+        if (store.cancel(id)) onCount({ what: "ended", outcome: "canceled" });
+        return { did: "canceled", job: record(id).job };
+      }
+      if (store.remove(id)) await files.removeJob(id);
+      return { did: "removed" };
+    },
+    feed: (id, after) => feeds.open(id, after),
+    finished: (id) => finished(id),
+    async result(id, format) {
+      succeeded(id);
+      return await served(await converted(id, format), `image/${format}`);
+    },
+    async preview(id) {
+      if (record(id).previewStep === null) {
+        throw new Fault("not_found", "The job has no preview yet; its events tell when there is one");
+      }
+      return await served(files.jobFile(id, "preview.jpg"), "image/jpeg");
+    },
+    async generator(id) {
+      succeeded(id);
+      return await served(files.jobFile(id, "generator.safetensors"), "application/octet-stream");
+    },
+    async input(id, name) {
+      record(id);
+      return await served(files.jobFile(id, name), "application/octet-stream");
+    },
+    async apply(id, upload, format) {
+      succeeded(id);
+      const out = join(upload.folder, `result.${SUFFIX[format]}`);
+      const [generator, picture] = [files.jobFile(id, "generator.safetensors"), join(upload.folder, "image")];
+      await checked(upload.folder, () => supervisor.call({ task: "apply", generator, picture, out, format }));
+      return await served(out, `image/${format}`);
+    },
+    async features(upload, fields) {
+      const { recipe, layers } = readFeatureFields(fields);
+      const model = await findModelForJob(recipe.model, models);
+      const [picture, out] = [join(upload.folder, "image"), join(upload.folder, "features.safetensors")];
+      await checked(
+        upload.folder,
+        () => supervisor.call({ task: "features", model, picture, layers, recipe, out }),
+      );
+      return await served(out, "application/octet-stream");
+    },
+    async models() {
+      const all = await listModels(models);
+      const best = all.find(({ path, entry }) => path !== null && entry !== null)?.name;
+      return all.map(({ name, path, entry }) => ({
+        name,
+        present: path !== null,
+        default: name === best,
+        about: entry?.about ?? null,
+        licence: entry?.licence ?? null,
+        megabytes: entry?.megabytes ?? null,
+      }));
+    },
+    health: () => ({
+      ready: supervisor.ready(),
+      workers: options.workers,
+      adapter: supervisor.device()?.adapter ?? null,
+    }),
+    gauges() {
+      const { queued, running } = store.counts();
+      return { queued, running, plannedBytes: supervisor.plannedBytes(), plannedByJob: supervisor.largestPlan() };
+    },
+    onCount(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+  };
+
+  function finished(id: string): Promise<Job> {
+    return new Promise((resolve, reject) => {
+      const look = (changed: string) => {
+        if (changed !== id) return;
+        const job = store.get(id)?.job;
+        if (job && !isFinal(job.status)) return;
+        done();
+        if (job) resolve(job);
+        else reject(new Fault("unknown_job", "The job was removed while you waited for it"));
+      };
+      const interrupted = () => {
+        done();
+        reject(stopped(`The server is being restarted, and the job goes on afterwards: look at /v1/jobs/${id}`));
+      };
+      const forget = store.onChange(look);
+      stopping.signal.addEventListener("abort", interrupted);
+      function done() {
+        forget();
+        stopping.signal.removeEventListener("abort", interrupted);
+      }
+      look(id);
+    });
+  }
+
+  return {
+    service,
+    stopping: stopping.signal,
+    async stop() {
+      stopping.abort();
+      feeds.interrupt();
+      retention.close();
+      await Promise.all([supervisor.stop(GRACE), inspector.stop(1000), webhooks.close()]);
+      store.close();
+      lock.release();
+    },
+  };
+}
+
+const stopped = (detail = "The server is being restarted; try again in a moment") =>
+  new Fault("unavailable", detail, { retryAfter: 10 });

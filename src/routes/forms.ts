@@ -1,0 +1,140 @@
+/**
+ * The forms that this server takes: their pictures, their plain fields, what is wrong with these, and how OpenAPI documents them. The options' types, defaults, bounds and
+ * help come from the schema that the command line uses too.
+ */
+import { z } from "zod";
+import type { FieldError } from "../jobs/job.ts";
+import { parseRecipe, type RecipeName, recipeSchema } from "../splice/recipe.ts";
+import type { Form } from "./receive.ts";
+
+/** A form, and its body as OpenAPI says it. */
+export interface DocumentedForm extends Form {
+  readonly body: {
+    readonly required: true;
+    readonly description: string;
+    readonly content: { readonly "multipart/form-data": { readonly schema: FormSchema } };
+  };
+}
+
+interface FormSchema {
+  readonly type: "object";
+  readonly properties: Readonly<Record<string, object>>;
+  readonly required: string[];
+  readonly additionalProperties: false;
+}
+
+const layersPattern = /^\d{1,4}(,\d{1,4}){0,99}$/;
+const featureOptions: readonly RecipeName[] = ["model", "vit_side", "vit_longest", "resize"];
+const longestAddress = 2000;
+
+/** Structure, appearance and all options of a training. */
+export function spliceForm({ allowPrivateWebhooks }: { allowPrivateWebhooks: boolean }): DocumentedForm {
+  const pictures = {
+    structure: picture("the photograph that keeps its shapes"),
+    appearance: picture("the photograph that lends its looks"),
+  };
+  const webhook = {
+    type: "string",
+    format: "uri",
+    maxLength: longestAddress,
+    description: "is sent the job as JSON when it starts and when it has ended" +
+      (allowPrivateWebhooks ? "" : "; an address of the public internet"),
+  };
+  return {
+    files: Object.keys(pictures),
+    check({ webhook_url, ...options }) {
+      const parsed = parseRecipe(options);
+      const errors = parsed.ok ? [] : [...parsed.errors];
+      const wrong = webhook_url === undefined ? null : wrongAddress(webhook_url);
+      if (wrong !== null) errors.push({ field: "webhook_url", message: `Cannot use webhook_url: ${wrong}` });
+      return errors;
+    },
+    body: bodyOf("Two photographs, and options as plain fields.", {
+      properties: { ...pictures, ...optionProperties(), webhook_url: webhook },
+      required: Object.keys(pictures),
+    }),
+  };
+}
+
+/** A picture and what the extractor is to make of it. */
+export const featuresForm: DocumentedForm = {
+  files: ["image"],
+  check({ layers, ...options }) {
+    const known = Object.fromEntries(Object.entries(options).filter(([name]) => isFeatureOption(name)));
+    const parsed = parseRecipe(known);
+    const errors: FieldError[] = parsed.ok ? [] : [...parsed.errors];
+    for (const field of Object.keys(options).filter((name) => !isFeatureOption(name))) {
+      const message = `Cannot use ${JSON.stringify(field.slice(0, 60))}: features take image, layers, ${
+        featureOptions.join(", ")
+      }`;
+      errors.push({ field, message });
+    }
+    if (layers !== undefined && !layersPattern.test(layers)) {
+      const message = `Cannot use layers = ${
+        JSON.stringify(layers.slice(0, 60))
+      }: it must be block numbers from 0, as 0,11`;
+      errors.push({ field: "layers", message });
+    }
+    return errors;
+  },
+  body: bodyOf("A photograph, and options as plain fields.", {
+    properties: {
+      image: picture("the photograph"),
+      layers: {
+        type: "string",
+        pattern: layersPattern.source,
+        description: "blocks of the extractor, from 0, as 0,11 (default: the last)",
+      },
+      ...Object.fromEntries(Object.entries(optionProperties()).filter(([name]) => isFeatureOption(name))),
+    },
+    required: ["image"],
+  }),
+};
+
+/** One picture. */
+export const applyForm: DocumentedForm = {
+  files: ["image"],
+  check: (fields) =>
+    Object.keys(fields).map((field) => ({
+      field,
+      message: `Cannot use ${JSON.stringify(field.slice(0, 60))}: image is all that is taken`,
+    })),
+  body: bodyOf("A photograph of any size.", {
+    properties: { image: picture("the photograph to render") },
+    required: ["image"],
+  }),
+};
+
+function bodyOf(
+  description: string,
+  { properties, required }: { properties: Record<string, object>; required: string[] },
+): DocumentedForm["body"] {
+  const schema = { type: "object", properties, required, additionalProperties: false } as const;
+  return { required: true, description, content: { "multipart/form-data": { schema } } };
+}
+
+function picture(description: string): object {
+  return {
+    type: "string",
+    format: "binary",
+    contentMediaType: "application/octet-stream",
+    description: `${description}: JPEG, PNG or WebP, at most 25 MB and 64 megapixels, at least 32 pixels a side`,
+  };
+}
+
+/** The options as JSON Schema, by name. */
+function optionProperties(): Record<string, object> {
+  const { properties = {} } = z.toJSONSchema(recipeSchema, { io: "input" });
+  return properties as Record<string, object>;
+}
+
+const isFeatureOption = (name: string) => (featureOptions as readonly string[]).includes(name);
+
+/** What is wrong with the form of a webhook's address. Where it leads is checked when it is used. */
+function wrongAddress(address: string): string | null {
+  if (address.length > longestAddress) return `it must have at most ${longestAddress} characters`;
+  if (!URL.canParse(address)) return "it must be an address as https://example.org/hook";
+  const { protocol, username, password } = new URL(address);
+  if (protocol !== "https:" && protocol !== "http:") return "it must begin with https:// or http://";
+  return username + password === "" ? null : "it must not hold a name or password";
+}

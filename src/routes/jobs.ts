@@ -1,0 +1,197 @@
+/** Jobs that exist: list, look, follow, cancel, remove, and fetch what belongs to them. What they are and become is decided elsewhere; this puts it on the wire. */
+import { createRoute, z } from "@hono/zod-openapi";
+import { statusSchema } from "../jobs/job.ts";
+import type { ImageFormatName } from "../jobs/messages.ts";
+import { negotiate } from "./accept.ts";
+import { events, file, Job, jobParams, json, picture, problems, unchanged, whole } from "./answers.ts";
+import type { Ask, Shared } from "./environment.ts";
+import { formatNames, formatOf, pictureTypes } from "./pictures.ts";
+import { sendFile } from "./send.ts";
+import { answerEvents } from "./sse.ts";
+
+const tags = ["jobs"];
+const request = { params: jobParams };
+
+const page = z.object({
+  limit: whole(1, 100).default(20).describe("how many"),
+  before: z.string().optional().describe("the `next` of the page before this one"),
+  status: statusSchema.optional().describe("only jobs of this status"),
+});
+const jobsSchema = z.strictObject({
+  jobs: z.array(Job).describe("newest first"),
+  next: z.string().nullable().describe("give it as `before` for the next page; null on the last"),
+}).meta({ id: "Jobs" });
+
+const eventId = "it must be the id of an event, a whole number from 0";
+const place = {
+  query: z.object({
+    after: whole(0, Number.MAX_SAFE_INTEGER).optional().describe("the events after this id"),
+  }),
+  headers: z.object({
+    "Last-Event-ID": z.string().regex(/^\d{0,15}$/, { error: eventId }).optional().describe(
+      "as EventSource sends it when it comes back; the later of the two counts",
+    ),
+  }),
+};
+
+const wanted = z.object({
+  format: z.enum(formatNames, { error: `it must be ${formatNames.join(" or ")}` }).optional()
+    .describe("wins over the Accept header, for links"),
+});
+
+export function addJobs(shared: Shared): void {
+  const { app, service } = shared;
+
+  const list = createRoute({
+    method: "get",
+    path: "/v1/jobs",
+    tags,
+    summary: "The jobs of this server, newest first",
+    request: { query: page },
+    responses: { 200: json(jobsSchema, "A page of jobs"), ...problems("invalid_options") },
+  });
+  app.openapi(list, (c) => c.json(service.list(c.req.valid("query")), 200));
+
+  const one = createRoute({
+    method: "get",
+    path: "/v1/jobs/{id}",
+    tags,
+    summary: "A job as it is now",
+    request,
+    responses: { 200: json(Job, "The job"), ...problems("unknown_job") },
+  });
+  app.openapi(one, (c) => {
+    c.header("Cache-Control", "no-store");
+    return c.json(service.get(c.req.valid("param").id), 200);
+  });
+
+  const remove = createRoute({
+    method: "delete",
+    path: "/v1/jobs/{id}",
+    tags,
+    summary: "Cancel an active job, remove one that has ended",
+    request,
+    responses: {
+      200: json(Job, "It was queued, and is canceled"),
+      202: json(Job, "It is running, and ends within a step"),
+      204: { description: "It had ended, and is removed with its files" },
+      ...problems("unknown_job"),
+    },
+  });
+  app.openapi(remove, async (c) => {
+    const done = await service.remove(c.req.valid("param").id);
+    if (done.did === "removed") return c.body(null, 204);
+    return c.json(done.job, done.did === "canceled" ? 200 : 202);
+  });
+
+  const follow = createRoute({
+    method: "get",
+    path: "/v1/jobs/{id}/events",
+    tags,
+    summary: "Follow a job",
+    description:
+      "Server-sent events: first what was missed, then what happens, without gaps or repeats. `resync` stands for events that are no longer kept.",
+    request: { ...request, ...place },
+    responses: {
+      200: events("The job's events after the given id"),
+      204: { description: "All events were received: stop coming back" },
+      ...problems("unknown_job", "invalid_options"),
+    },
+  });
+  app.openapi(follow, (c) => {
+    const { after } = c.req.valid("query");
+    const last = c.req.valid("header")["Last-Event-ID"];
+    // An EventSource keeps the `after` of its address when it comes back, and adds how far it came since.
+    const feed = service.feed(c.req.valid("param").id, Math.max(after ?? 0, Number(last ?? 0)));
+    if (!feed.exhausted()) return answerEvents(c, feed, shared);
+    feed.close();
+    return c.body(null, 204);
+  });
+
+  const result = createRoute({
+    method: "get",
+    path: "/v1/jobs/{id}/result",
+    tags,
+    summary: "The picture",
+    request: { ...request, query: wanted },
+    responses: {
+      200: picture("The picture, in the format that the Accept header likes best"),
+      ...unchanged,
+      ...problems(
+        "unknown_job",
+        "not_finished",
+        "no_result",
+        "canceled",
+        "not_acceptable",
+        "invalid_options",
+        "unavailable",
+      ),
+    },
+  });
+  app.openapi(result, async (c) => {
+    const { id } = c.req.valid("param");
+    const served = await service.result(id, chosenFormat(c, c.req.valid("query").format));
+    return await sendFile(c, served, { name: `splice-${id}`, disposition: "inline", kept: true });
+  });
+
+  const preview = createRoute({
+    method: "get",
+    path: "/v1/jobs/{id}/preview",
+    tags,
+    summary: "The newest rendering",
+    request,
+    responses: {
+      200: file("The whole structure picture as the generator renders it now", "image/jpeg"),
+      ...unchanged,
+      ...problems("unknown_job", "not_finished", "no_result", "canceled", "not_found"),
+    },
+  });
+  app.openapi(preview, async (c) => {
+    const { id } = c.req.valid("param");
+    return await sendFile(c, await service.preview(id), { name: `preview-${id}`, disposition: "inline", kept: true });
+  });
+
+  const generator = createRoute({
+    method: "get",
+    path: "/v1/jobs/{id}/generator",
+    tags,
+    summary: "The trained generator, for `splice apply`",
+    request,
+    responses: {
+      200: file("Weights as safetensors", "application/octet-stream"),
+      ...unchanged,
+      ...problems("unknown_job", "not_finished", "no_result", "canceled", "not_found"),
+    },
+  });
+  app.openapi(generator, async (c) => {
+    const { id } = c.req.valid("param");
+    const served = await service.generator(id);
+    return await sendFile(c, served, { name: `generator-${id}`, disposition: "attachment", kept: true });
+  });
+
+  for (const name of ["structure", "appearance"] as const) {
+    const input = createRoute({
+      method: "get",
+      path: `/v1/jobs/{id}/${name}`,
+      tags,
+      summary: `The ${name} picture, as it was sent`,
+      request,
+      responses: { 200: file("The picture", ...pictureTypes), ...unchanged, ...problems("unknown_job", "not_found") },
+    });
+    app.openapi(input, async (c) => {
+      const { id } = c.req.valid("param");
+      return await sendFile(c, await service.input(id, name), {
+        name: `${name}-${id}`,
+        disposition: "inline",
+        kept: true,
+      });
+    });
+  }
+}
+
+/** The format that was asked for: by name, or else by the Accept header. */
+export function chosenFormat(c: Ask, name: ImageFormatName | undefined): ImageFormatName {
+  if (name !== undefined) return name;
+  c.header("Vary", "Accept", { append: true });
+  return formatOf(negotiate(c, pictureTypes));
+}

@@ -1,0 +1,82 @@
+/** Files as answers: streamed from the disk, never held in memory, with what caches need to ask "still the same?". */
+import { Fault } from "../jobs/job.ts";
+import type { Served } from "../jobs/service.ts";
+import type { Ask } from "./environment.ts";
+
+export interface Sending {
+  /** What a browser calls the file when it saves it; without ending, that follows from the type. */
+  readonly name: string;
+  /** Shown or saved? */
+  readonly disposition: "inline" | "attachment";
+  /** May it be kept and asked for again? Answers to POSTs may not. */
+  readonly kept: boolean;
+  /** Called once the last byte is out, or nobody wants more. */
+  readonly after?: () => Promise<void>;
+}
+
+const endings: Readonly<Record<string, string>> = {
+  "image/png": "png",
+  "image/jpeg": "jpg",
+  "image/webp": "webp",
+  "application/octet-stream": "safetensors",
+};
+
+/** @throws Fault not_found if the file has gone in the meantime */
+export async function sendFile(c: Ask, served: Served, { name, disposition, kept, after }: Sending): Promise<Response> {
+  const ending = endings[served.type];
+  c.header("Content-Type", served.type);
+  c.header("Content-Disposition", `${disposition}; filename="${name}${ending === undefined ? "" : `.${ending}`}"`);
+  c.header("Cache-Control", kept ? "private, no-cache" : "no-store");
+  if (kept && served.modified !== null) {
+    const tag = `"${served.bytes.toString(36)}-${served.modified.getTime().toString(36)}-${ending ?? "x"}"`;
+    c.header("ETag", tag);
+    c.header("Last-Modified", served.modified.toUTCString());
+    if (knows(c, tag)) {
+      await after?.();
+      return c.body(null, 304);
+    }
+  }
+  c.header("Content-Length", String(served.bytes));
+  if (c.req.raw.method === "HEAD") {
+    await after?.();
+    return c.body(null);
+  }
+  const { readable } = await open(served.path, after);
+  return c.body(after === undefined ? readable : followed(readable, after));
+}
+
+/** Has the client the file of this tag already? */
+export function knows(c: Ask, tag: string): boolean {
+  const tags = c.req.header("if-none-match")?.split(",").map((one) => one.trim().replace(/^W\//, "")) ?? [];
+  return tags.includes(tag) || tags.includes("*");
+}
+
+async function open(path: string, after: Sending["after"]): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path);
+  } catch (cause) {
+    await after?.();
+    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+    throw new Fault("not_found", "Cannot send the file: it was removed a moment ago.", { cause });
+  }
+}
+
+/** The same stream, and `after` at its end. */
+function followed(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  after: () => Promise<void>,
+): ReadableStream<Uint8Array> {
+  const reader = stream.getReader();
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = await reader.read();
+      if (!done) return controller.enqueue(value);
+      controller.close();
+      await after();
+    },
+    async cancel(reason) {
+      await reader.cancel(reason);
+      await after();
+    },
+  }, { highWaterMark: 0 });
+}

@@ -3,8 +3,9 @@
  * help come from the schema that the command line uses too.
  */
 import { z } from "zod";
-import type { FieldError } from "../jobs/job.ts";
-import { parseRecipe, type RecipeName, recipeSchema } from "../splice/recipe.ts";
+import { FEATURE_FIELDS, readFeatureFields } from "../jobs/feature_fields.ts";
+import { Fault, type FieldError } from "../jobs/job.ts";
+import { parseRecipe, recipeSchema } from "../splice/recipe.ts";
 import type { Form } from "./receive.ts";
 
 /** A form, and its body as OpenAPI says it. */
@@ -23,8 +24,6 @@ interface FormSchema {
   readonly additionalProperties: false;
 }
 
-const layersPattern = /^\d{1,4}(,\d{1,4}){0,99}$/;
-const featureOptions: readonly RecipeName[] = ["model", "vit_side", "vit_longest", "resize"];
 const longestAddress = 2000;
 
 /** Structure, appearance and all options of a training. */
@@ -59,30 +58,13 @@ export function spliceForm({ allowPrivateWebhooks }: { allowPrivateWebhooks: boo
 /** A picture and what the extractor is to make of it. */
 export const featuresForm: DocumentedForm = {
   files: ["image"],
-  check({ layers, ...options }) {
-    const known = Object.fromEntries(Object.entries(options).filter(([name]) => isFeatureOption(name)));
-    const parsed = parseRecipe(known);
-    const errors: FieldError[] = parsed.ok ? [] : [...parsed.errors];
-    for (const field of Object.keys(options).filter((name) => !isFeatureOption(name))) {
-      const message = `Cannot use ${JSON.stringify(field.slice(0, 60))}: features take image, layers, ${
-        featureOptions.join(", ")
-      }`;
-      errors.push({ field, message });
-    }
-    if (layers !== undefined && !layersPattern.test(layers)) {
-      const message = `Cannot use layers = ${
-        JSON.stringify(layers.slice(0, 60))
-      }: it must be block numbers from 0, as 0,11`;
-      errors.push({ field: "layers", message });
-    }
-    return errors;
-  },
+  check: (fields) => errorsOf(() => readFeatureFields(fields)),
   body: bodyOf("A photograph, and options as plain fields.", {
     properties: {
       image: picture("the photograph"),
       layers: {
         type: "string",
-        pattern: layersPattern.source,
+        pattern: "^\\d{1,3}(,\\d{1,3})*$",
         description: "blocks of the extractor, from 0, as 0,11 (default: the last)",
       },
       ...Object.fromEntries(Object.entries(optionProperties()).filter(([name]) => isFeatureOption(name))),
@@ -128,7 +110,18 @@ function optionProperties(): Record<string, object> {
   return properties as Record<string, object>;
 }
 
-const isFeatureOption = (name: string) => (featureOptions as readonly string[]).includes(name);
+const isFeatureOption = (name: string) => (FEATURE_FIELDS as readonly string[]).includes(name);
+
+/** What a check that throws a Fault has to complain about. */
+function errorsOf(check: () => void): readonly FieldError[] {
+  try {
+    check();
+    return [];
+  } catch (error) {
+    if (error instanceof Fault) return error.errors;
+    throw error;
+  }
+}
 
 /** What is wrong with the form of a webhook's address. Where it leads is checked when it is used. */
 function wrongAddress(address: string): string | null {

@@ -6,7 +6,8 @@ import { negotiate } from "./accept.ts";
 import { events, file, Job, jobParams, json, picture, problems, unchanged, whole } from "./answers.ts";
 import type { Ask, Shared } from "./environment.ts";
 import { formatNames, formatOf, pictureTypes } from "./pictures.ts";
-import { sendFile } from "./send.ts";
+import { beginning, sendFile } from "./send.ts";
+import { pictureTypeOf } from "./sniff.ts";
 import { answerEvents } from "./sse.ts";
 
 const tags = ["jobs"];
@@ -14,7 +15,9 @@ const request = { params: jobParams };
 
 const page = z.object({
   limit: whole(1, 100).default(20).describe("how many"),
-  before: z.string().optional().describe("the `next` of the page before this one"),
+  before: z.string().regex(/^\d{1,15}$/, { error: "it must be the `next` of another page" }).optional().describe(
+    "the `next` of the page before this one",
+  ),
   status: statusSchema.optional().describe("only jobs of this status"),
 });
 const jobsSchema = z.strictObject({
@@ -180,11 +183,9 @@ export function addJobs(shared: Shared): void {
     });
     app.openapi(input, async (c) => {
       const { id } = c.req.valid("param");
-      return await sendFile(c, await service.input(id, name), {
-        name: `${name}-${id}`,
-        disposition: "inline",
-        kept: true,
-      });
+      const served = await service.input(id, name);
+      const type = pictureTypeOf(await beginning(served.path)) ?? served.type;
+      return await sendFile(c, { ...served, type }, { name: `${name}-${id}`, disposition: "inline", kept: true });
     });
   }
 }

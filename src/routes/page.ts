@@ -19,12 +19,12 @@ interface Asset {
 }
 
 const aitzol = {
-  author: "Aitzol Berasategi, 2018",
+  attribution: "Aitzol Berasategi, 2018",
   licence: "CC BY 4.0",
   licence_url: "https://creativecommons.org/licenses/by/4.0/",
 };
 const engelhardt = {
-  author: "Clemens Engelhardt, 2018",
+  attribution: "Clemens Engelhardt, 2018",
   licence: "CC0 1.0",
   licence_url: "https://creativecommons.org/publicdomain/zero/1.0/",
 };
@@ -53,21 +53,17 @@ export function addPage({ app, assets, examples }: Shared): void {
     const asset = await built(c.req.param("file"));
     return asset === null ? c.notFound() : sendAsset(c, asset);
   });
-  app.get("/favicon.ico", async (c) => {
-    const icon = await built("icon.svg");
-    return icon === null ? c.body(null, 204) : sendAsset(c, icon);
-  });
+  for (const name of ["app.js", "app.css"]) {
+    app.get(`/${name}`, async (c) => {
+      const asset = await built(name);
+      return asset === null ? c.notFound() : sendAsset(c, asset);
+    });
+  }
 
-  app.get("/examples", (c) =>
-    c.json({
-      examples: photographs.map((photograph) => ({
-        title: photograph.title,
-        url: `/examples/${photograph.file}`,
-        author: photograph.author,
-        licence: photograph.licence,
-        licence_url: photograph.licence_url,
-      })),
-    }));
+  app.get("/examples", (c) => {
+    const list = photographs.map((photograph) => ({ ...photograph, url: `/examples/${photograph.file}` }));
+    return c.json({ examples: list });
+  });
   app.get("/examples/:file", async (c) => {
     const name = c.req.param("file");
     const picture = photographs.some(({ file }) => file === name) ? await pictures(name) : null;

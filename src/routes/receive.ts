@@ -6,7 +6,7 @@ import { Fault, type FieldError } from "../jobs/job.ts";
 import type { JobService, Upload } from "../jobs/service.ts";
 import { type Part, type PartLimits, readParts } from "./multipart.ts";
 import { invalid } from "./problem.ts";
-import { isPicture, semblance } from "./sniff.ts";
+import { pictureTypeOf, semblance } from "./sniff.ts";
 
 /** What a form may hold. */
 export interface Form {
@@ -92,7 +92,7 @@ async function readForm(
     if (twice) errors.push({ field: name, message: `Cannot use ${shown(name)} twice: send it once` });
     else if (form.files.includes(name)) {
       files.add(name);
-      if (!isPicture(bytes)) strange.push({ field: name, message: whyNot(part) });
+      if (pictureTypeOf(bytes) === null) strange.push({ field: name, message: whyNot(part) });
       else if (errors.length + strange.length === 0) await (await open()).write(name, bytes);
     } else if (part.filename !== null) {
       files.add(name);

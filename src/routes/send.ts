@@ -51,6 +51,13 @@ export function knows(c: Ask, tag: string): boolean {
   return tags.includes(tag) || tags.includes("*");
 }
 
+/** The first bytes of a file, as many as tell what it is. @throws Fault not_found if the file has gone in the meantime */
+export async function beginning(path: string): Promise<Uint8Array> {
+  using file = await open(path, undefined);
+  const bytes = new Uint8Array(16);
+  return bytes.subarray(0, await file.read(bytes) ?? 0);
+}
+
 async function open(path: string, after: Sending["after"]): Promise<Deno.FsFile> {
   try {
     return await Deno.open(path);

@@ -1,12 +1,14 @@
 /** What a file is by its first bytes, whatever its name and Content-Type say. A look at the door, not a proof: decoding happens elsewhere. */
+import type { PictureType } from "./pictures.ts";
 
 const starts = (bytes: Uint8Array, text: string, at = 0) =>
   bytes.length >= at + text.length && Array.from(text).every((letter, i) => bytes[at + i] === letter.charCodeAt(0));
 
-/** Does it begin as a JPEG, PNG or WebP does? */
-export function isPicture(bytes: Uint8Array): boolean {
-  return starts(bytes, "\xff\xd8\xff") || starts(bytes, "\x89PNG\r\n\x1a\n") ||
-    (starts(bytes, "RIFF") && starts(bytes, "WEBP", 8));
+/** The media type of what begins as a JPEG, PNG or WebP does; null for anything else. The first 12 bytes are enough. */
+export function pictureTypeOf(bytes: Uint8Array): PictureType | null {
+  if (starts(bytes, "\xff\xd8\xff")) return "image/jpeg";
+  if (starts(bytes, "\x89PNG\r\n\x1a\n")) return "image/png";
+  return starts(bytes, "RIFF") && starts(bytes, "WEBP", 8) ? "image/webp" : null;
 }
 
 /** What a file that is no picture for us seems to be, for messages: completes "it is ...". */

@@ -59,7 +59,7 @@ export function addSplice(shared: Shared): void {
         description: "The picture, or the job",
         content: { ...picture("").content, ...json(Job, "").content },
       },
-      ...problems(...creationFaults, "not_acceptable", "canceled", "crashed", "internal"),
+      ...problems(...creationFaults, "not_acceptable", "canceled", "unknown_job", "no_result", "crashed", "internal"),
     },
   });
   app.openapi(wait, async (c) => {

@@ -1,0 +1,83 @@
+/** Paints another picture with a job's generator, and shows it under a slider. What is painted here lives as long as the view; the server keeps none of it. */
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { announce } from "./announce.ts";
+import { call, explain } from "./api.ts";
+import { save } from "./download.ts";
+import { DropZone, Fault } from "./drop_zone.tsx";
+import { DownloadIcon } from "./icons.tsx";
+import { Comparison } from "./job_stage.tsx";
+import { openPicture, type Picture, release } from "./pictures.ts";
+import type { Job } from "../jobs/job.ts";
+
+interface Painted {
+  readonly from: Picture;
+  readonly blob: Blob;
+  readonly url: string;
+}
+
+export function ApplyPanel({ job }: { job: Job }) {
+  const painted = useSignal<Painted | null>(null);
+  const busy = useSignal(false);
+  const fault = useSignal<string | undefined>(undefined);
+  useEffect(() => () => forget(painted.peek()), []);
+
+  async function paint(files: readonly File[]): Promise<void> {
+    if (busy.value || job.urls.apply === null) return;
+    busy.value = true;
+    fault.value = undefined;
+    let picture: Picture | null = null;
+    try {
+      picture = await openPicture(files[0], { name: files[0].name });
+      const body = new FormData();
+      body.append("image", picture.blob, "image");
+      const response = await call(job.urls.apply, { method: "POST", body, headers: { Accept: "image/png" } });
+      const blob = await response.blob();
+      forget(painted.value);
+      painted.value = { from: picture, blob, url: URL.createObjectURL(blob) };
+      announce("The picture is painted.");
+    } catch (error) {
+      release(picture);
+      fault.value = error instanceof Error && error.name === "Unsuitable" ? error.message : explain(error).detail;
+    } finally {
+      busy.value = false;
+    }
+  }
+
+  const one = painted.value;
+  return (
+    <div class="apply">
+      <h2>Paint another picture</h2>
+      <DropZone
+        id="apply"
+        label="Choose a picture to paint with the trained network"
+        fault={fault.value}
+        onFiles={paint}
+      >
+        <span class="apply-call" data-busy={busy.value}>
+          {busy.value ? "Painting…" : "Drop or choose any photograph. The trained network paints it at once."}
+        </span>
+      </DropZone>
+      <Fault id="apply" text={fault.value} />
+      {one && (
+        <div class="applied">
+          <Comparison before={one.from.url} after={one.url} names={["Before", "After"]} />
+          <button
+            class="button"
+            type="button"
+            onClick={() => save(one.blob, `${one.from.name.replace(/\.\w+$/, "")}-spliced.png`)}
+          >
+            <DownloadIcon />
+            Download this one
+          </button>
+        </div>
+      )}
+    </div>
+  );
+}
+
+function forget(painted: Painted | null): void {
+  if (!painted) return;
+  release(painted.from);
+  URL.revokeObjectURL(painted.url);
+}

@@ -1,0 +1,189 @@
+/** One job, from the queue to the result: the picture large, what it is made of beside it, and in every state what a person can do next. */
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { deleteJob, explain } from "./api.ts";
+import { prepareAgain } from "./draft.ts";
+import { formatDuration } from "./format.ts";
+import { AlertIcon } from "./icons.tsx";
+import { JobDone } from "./job_done.tsx";
+import { absence, leave, look, session } from "./job_session.ts";
+import { JobStage } from "./job_stage.tsx";
+import { type JobState, phaseOf } from "./job_state.ts";
+import { go } from "./location.ts";
+import { LossChart } from "./loss_chart.tsx";
+import { RemoteImage } from "./remote_image.tsx";
+import { headingOf, leadOf } from "./job_words.ts";
+
+export function JobPage({ id }: { id: string }) {
+  useEffect(() => {
+    look(id);
+    return leave;
+  }, [id]);
+  if (absence.value) return <Absent {...absence.value} />;
+  const state = session.value;
+  if (!state) {
+    return (
+      <div class="job" data-phase="unknown">
+        <h1 class="unseen" tabIndex={-1}>Job</h1>
+        <div class="stage" />
+      </div>
+    );
+  }
+  return <PresentJob state={state} />;
+}
+
+function Absent({ title, detail }: { title: string; detail: string }) {
+  return (
+    <div class="absent">
+      <h1 tabIndex={-1}>{title}</h1>
+      <p>{detail}</p>
+      <p class="row">
+        <a class="button primary" href="/">Begin a new one</a>
+        <a class="button" href="/?gallery">See the gallery</a>
+      </p>
+    </div>
+  );
+}
+
+function PresentJob({ state }: { state: JobState }) {
+  const phase = phaseOf(state);
+  const { job } = state;
+  const trouble = useSignal<string | null>(null);
+  const active = phase === "queued" || phase === "warming" || phase === "running";
+
+  async function cancel(): Promise<void> {
+    trouble.value = null;
+    try {
+      await deleteJob(job.id);
+      document.querySelector<HTMLElement>("main h1")?.focus({ preventScroll: true });
+    } catch (error) {
+      trouble.value = explain(error).detail;
+    }
+  }
+  async function remove(): Promise<void> {
+    try {
+      await deleteJob(job.id);
+      go({ view: "gallery" });
+    } catch (error) {
+      trouble.value = explain(error).detail;
+    }
+  }
+
+  return (
+    <article class="job" data-phase={phase}>
+      <header class="job-head">
+        <div>
+          <h1 tabIndex={-1}>{headingOf(state)}</h1>
+          <p class="job-lead">{leadOf(state)}</p>
+        </div>
+        <div class="row">
+          {active && <button class="button" type="button" onClick={cancel}>Cancel</button>}
+          {!active && phase !== "succeeded" && (
+            <>
+              <button class="button primary" type="button" onClick={() => again(state)}>
+                {phase === "failed" ? "Change and try again" : "Start again"}
+              </button>
+              <button class="button" type="button" onClick={remove}>Remove</button>
+            </>
+          )}
+        </div>
+      </header>
+      {job.error && (
+        <p class="notice bad" role="alert">
+          <AlertIcon />
+          <span>
+            <b>{job.error.title}.</b> {job.error.detail}
+          </span>
+        </p>
+      )}
+      {trouble.value !== null && (
+        <p class="notice bad" role="alert">
+          <AlertIcon />
+          {trouble.value}
+        </p>
+      )}
+      <div class="job-grid">
+        <div class="job-main">
+          <JobStage state={state} />
+          {phase !== "succeeded" && <Progress state={state} />}
+        </div>
+        <aside class="job-side" aria-label="Details">
+          <Inputs state={state} />
+          {phase === "succeeded" && <JobDone job={job} onAgain={() => again(state)} onRemove={remove} />}
+          <LossChart history={state.history} steps={job.steps} />
+          <Facts state={state} />
+        </aside>
+      </div>
+    </article>
+  );
+}
+
+async function again(state: JobState): Promise<void> {
+  const { job } = state;
+  go({ view: "start" });
+  await prepareAgain(job);
+}
+
+function Progress({ state }: { state: JobState }) {
+  const { job } = state;
+  const phase = phaseOf(state);
+  const share = job.steps === 0 ? 0 : job.step / job.steps;
+  return (
+    <div class="progress">
+      <div
+        class="progress-bar"
+        role="progressbar"
+        aria-label="Steps done"
+        aria-valuemin={0}
+        aria-valuemax={job.steps}
+        {...(phase === "warming" || phase === "queued" ? {} : { "aria-valuenow": job.step })}
+        data-idle={phase === "warming"}
+      >
+        <span style={{ transform: `scaleX(${share})` }} />
+      </div>
+      <p class="progress-words">
+        <span>
+          Step <b>{job.step}</b> of {job.steps}
+        </span>
+        {phase === "running" && job.eta_seconds !== null && <span>{formatDuration(job.eta_seconds)} left</span>}
+      </p>
+    </div>
+  );
+}
+
+function Inputs({ state }: { state: JobState }) {
+  const { urls } = state.job;
+  return (
+    <div class="inputs">
+      <figure>
+        <RemoteImage url={urls.structure} alt="The structure picture" />
+        <figcaption>Structure</figcaption>
+      </figure>
+      <figure>
+        <RemoteImage url={urls.appearance} alt="The appearance picture" />
+        <figcaption>Appearance</figcaption>
+      </figure>
+    </div>
+  );
+}
+
+function Facts({ state }: { state: JobState }) {
+  const { options } = state.job;
+  const facts: [string, string | number | null | undefined][] = [
+    ["Model", state.model ?? options.model],
+    ["Trained at", options.size === undefined ? "own size" : `${options.size} px`],
+    ["Steps", state.job.steps],
+    ["Seed", options.seed],
+    ["Device", state.adapter],
+  ];
+  return (
+    <dl class="facts">
+      {facts.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}

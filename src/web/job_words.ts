@@ -1,0 +1,54 @@
+/** What is said about a job in each phase. Pure text from a state. */
+import { formatDuration, formatPace, ordinal } from "./format.ts";
+import { type JobState, phaseOf } from "./job_state.ts";
+
+export function headingOf(state: JobState): string {
+  const { job } = state;
+  switch (phaseOf(state)) {
+    case "queued":
+      return job.position === null || job.position === 1
+        ? "Next in the queue"
+        : `${ordinal(job.position)} in the queue`;
+    case "warming":
+      return "Warming up";
+    case "running":
+      return "Training";
+    case "succeeded":
+      return "Done";
+    case "failed":
+      return "Failed";
+    case "canceled":
+      return "Canceled";
+  }
+}
+
+export function leadOf(state: JobState): string {
+  const { job } = state;
+  switch (phaseOf(state)) {
+    case "queued":
+      return job.attempts > 0
+        ? "It was interrupted, and goes on from its last checkpoint as soon as a device is free."
+        : "It starts by itself when the jobs before it are done. You can close this page.";
+    case "warming":
+      return job.step > 0
+        ? `Going on from step ${job.step}. The first steps prepare the device and take longer.`
+        : "The first steps prepare the device and take longer than the others.";
+    case "running":
+      return job.steps_per_second === null
+        ? "The network is learning the pair."
+        : `${formatPace(job.steps_per_second)}. You can close this page; the job goes on.`;
+    case "succeeded":
+      return `${job.steps} steps${took(state)}.`;
+    case "failed":
+      return job.step > 0 ? `It stopped after step ${job.step} of ${job.steps}.` : "It stopped before the first step.";
+    case "canceled":
+      return job.step > 0
+        ? `It was stopped after step ${job.step} of ${job.steps}.`
+        : "It was stopped before it began.";
+  }
+}
+
+function took({ job }: JobState): string {
+  if (job.started_at === null || job.finished_at === null) return "";
+  return ` in ${formatDuration((Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000)}`;
+}

@@ -1,0 +1,49 @@
+/** Where the page is: every view has its own address, so that it can be reloaded, shared and gone back from. */
+import { signal } from "@preact/signals";
+
+export type Place = { readonly view: "start" } | { readonly view: "job"; readonly id: string } | {
+  readonly view: "gallery";
+};
+
+export const place = signal<Place>(readPlace(location.search));
+
+function readPlace(search: string): Place {
+  const query = new URLSearchParams(search);
+  const id = query.get("job");
+  if (id) return { view: "job", id };
+  return query.has("gallery") ? { view: "gallery" } : { view: "start" };
+}
+
+export function addressOf(place: Place): string {
+  if (place.view === "job") return `/?job=${encodeURIComponent(place.id)}`;
+  return place.view === "gallery" ? "/?gallery" : "/";
+}
+
+/** Goes there, as a link would, and tells screen readers by moving the focus to the new view's heading. */
+export function go(to: Place): void {
+  history.pushState(null, "", addressOf(to));
+  arrive();
+}
+
+function arrive(): void {
+  place.value = readPlace(location.search);
+  scrollTo(0, 0);
+  // After the new view is drawn.
+  requestAnimationFrame(() => document.querySelector<HTMLElement>("main h1")?.focus({ preventScroll: true }));
+}
+
+addEventListener("popstate", arrive);
+
+/** For links to our own places: follows them without a reload, but leaves new tabs and downloads to the browser. */
+export function followLink(event: MouseEvent): void {
+  const link = (event.target as Element | null)?.closest?.("a");
+  if (
+    !link || link.origin !== location.origin || link.pathname !== "/" || link.target || link.hasAttribute("download")
+  ) return;
+  if (
+    event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey
+  ) return;
+  if (link.hash) return;
+  event.preventDefault();
+  go(readPlace(link.search));
+}

@@ -1,0 +1,129 @@
+/** The two pictures of the draft, side by side, with a button that swaps them. Files that are dropped or pasted beside the two places go to the first empty one. */
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { choosePicture, faults, type Part, parts, pictures, ready, removePicture, swapPictures } from "./draft.ts";
+import { DropZone, Fault } from "./drop_zone.tsx";
+import { formatBytes } from "./format.ts";
+import { AppearanceIcon, CloseIcon, ReplaceIcon, StructureIcon, SwapIcon } from "./icons.tsx";
+import { filesOf, type Picture } from "./pictures.ts";
+
+const words = {
+  structure: { title: "Structure", help: "Its shapes and layout stay.", Icon: StructureIcon },
+  appearance: { title: "Appearance", help: "Its colours, light and textures are taken.", Icon: AppearanceIcon },
+} as const;
+
+const crowded = signal<string | null>(null);
+
+/** Puts files where they are meant: one to the wanted part or the first empty one, two to both. */
+async function take(files: readonly File[], wanted?: Part): Promise<void> {
+  if (files.length === 0) return;
+  const first = wanted ?? (files.length > 1 ? "structure" : parts.find((part) => pictures[part].value === null));
+  crowded.value = first === undefined ? "Both places are taken. Drop the picture onto the one it is to replace." : null;
+  if (first === undefined) return;
+  const second = first === "structure" ? "appearance" : "structure";
+  const jobs = [choosePicture(first, { blob: files[0], name: files[0].name })];
+  if (files.length > 1) jobs.push(choosePicture(second, { blob: files[1], name: files[1].name }));
+  await Promise.all(jobs);
+}
+
+export function Pair() {
+  useEffect(() => {
+    const over = (event: DragEvent) => event.preventDefault();
+    function drop(event: DragEvent): void {
+      event.preventDefault();
+      take(filesOf(event.dataTransfer));
+    }
+    const paste = (event: ClipboardEvent) => void take(filesOf(event.clipboardData));
+    addEventListener("dragover", over);
+    addEventListener("drop", drop);
+    document.addEventListener("paste", paste);
+    return () => {
+      removeEventListener("dragover", over);
+      removeEventListener("drop", drop);
+      document.removeEventListener("paste", paste);
+    };
+  }, []);
+  const filled = parts.some((part) => pictures[part].value !== null);
+  return (
+    <div class="pair" data-ready={ready.value}>
+      <Place part="structure" />
+      <button class="swap" type="button" onClick={swapPictures} disabled={!filled} title="Swap the two pictures">
+        <SwapIcon />
+        <span class="unseen">Swap the two pictures</span>
+      </button>
+      <Place part="appearance" />
+      {crowded.value !== null && filled && <p class="fault pair-fault" role="status">{crowded.value}</p>}
+    </div>
+  );
+}
+
+function Place({ part }: { part: Part }) {
+  const { title, help, Icon } = words[part];
+  const picture = pictures[part].value;
+  const fault = faults.value[part];
+  return (
+    <section class="place" data-part={part} aria-labelledby={`${part}-title`}>
+      <header class="place-head">
+        <h2 id={`${part}-title`}>{title}</h2>
+        <p id={`${part}-help`}>{help}</p>
+      </header>
+      <DropZone
+        id={part}
+        label={picture ? `Replace the ${part} picture` : `Choose the ${part} picture`}
+        describedBy={`${part}-help`}
+        fault={fault}
+        filled={picture !== null}
+        onFiles={(files) => take(files, part)}
+      >
+        {picture
+          ? (
+            <img
+              class="place-image"
+              src={picture.url}
+              alt={`The ${part} picture: ${picture.credit?.title ?? picture.name}`}
+              draggable={false}
+            />
+          )
+          : (
+            <span class="place-empty">
+              <Icon />
+              <span class="place-call">Drop a photograph</span>
+              <span class="place-hint">or click to choose, or paste</span>
+            </span>
+          )}
+      </DropZone>
+      <Fault id={part} text={fault} />
+      {picture && <Caption part={part} picture={picture} />}
+    </section>
+  );
+}
+
+function Caption({ part, picture }: { part: Part; picture: Picture }) {
+  const { credit } = picture;
+  return (
+    <footer class="place-foot">
+      <p class="place-name">
+        <span>{credit?.title ?? picture.name}</span>
+        <small>
+          {picture.width} × {picture.height} · {formatBytes(picture.blob.size)}
+          {credit && ` · ${credit.attribution}, ${credit.licence}`}
+        </small>
+      </p>
+      <label class="button quiet small" for={part}>
+        <ReplaceIcon />
+        <span aria-hidden="true">Replace</span>
+      </label>
+      <button
+        class="button quiet small"
+        type="button"
+        onClick={() => {
+          removePicture(part);
+          document.querySelector<HTMLElement>(`#${part}`)?.focus();
+        }}
+      >
+        <CloseIcon />
+        Remove<span class="unseen">the {part} picture</span>
+      </button>
+    </footer>
+  );
+}

@@ -1,0 +1,78 @@
+/**
+ * Builds the page: bundles src/web/app.tsx for browsers, joins the styles, writes what the page needs to know of the options into its HTML, and lays the API page's two
+ * files beside it, all in src/web/dist. Does nothing when that is newer than everything it is made of. Nothing in dist refers to another server.
+ */
+import sliderStyle from "img-comparison-slider/dist/styles.css" with { type: "text" };
+import swaggerScript from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "text" };
+import swaggerStyle from "swagger-ui-dist/swagger-ui.css" with { type: "text" };
+import chartStyle from "uplot/dist/uPlot.min.css" with { type: "text" };
+import { z } from "zod";
+import { presets, recipeSchema } from "../src/splice/recipe.ts";
+
+const root = new URL("../", import.meta.url);
+const web = new URL("src/web/", root);
+const dist = new URL("dist/", web);
+const products = ["index.html", "app.js", "app.css", "swagger-ui.css", "swagger-ui-bundle.js"];
+
+function newest(url: URL): number {
+  const found = Deno.statSync(url);
+  if (!found.isDirectory) return found.mtime?.getTime() ?? Infinity;
+  const names = Array.from(Deno.readDirSync(url)).filter((entry) => entry.name !== "dist");
+  return Math.max(...names.map((entry) => newest(new URL(entry.isDirectory ? `${entry.name}/` : entry.name, url))));
+}
+
+function isFresh(): boolean {
+  const sources = [web, new URL("src/splice/recipe.ts", root), new URL("deno.json", root), new URL(import.meta.url)];
+  try {
+    const made = products.map((name) => Deno.statSync(new URL(name, dist)).mtime?.getTime() ?? 0);
+    return Math.min(...made) > Math.max(...sources.map(newest));
+  } catch {
+    return false; // something is missing
+  }
+}
+
+async function bundle(): Promise<string> {
+  const result = await Deno.bundle({
+    entrypoints: [new URL("app.tsx", web).pathname],
+    platform: "browser",
+    minify: true,
+    write: false,
+  });
+  if (!result.success || !result.outputFiles) {
+    const reasons = result.errors.map((error) => error.text).join("; ");
+    throw new Error(`Cannot bundle the page: ${reasons}. See what deno check says of src/web.`);
+  }
+  return result.outputFiles[0].text();
+}
+
+function styles(): string {
+  const own = Array.from(Deno.readDirSync(new URL("style/", web)), (entry) => new URL(`style/${entry.name}`, web))
+    .sort();
+  const all = [chartStyle, sliderStyle, ...own.map((url) => Deno.readTextFileSync(url))];
+  return all.join("\n").replaceAll(/\/\*[^]*?\*\//g, "").replaceAll(/\s*\n\s*/g, "\n").trim() + "\n";
+}
+
+function page(): string {
+  const options = JSON.stringify({ schema: z.toJSONSchema(recipeSchema, { io: "input" }), presets });
+  const html = Deno.readTextFileSync(new URL("page.html", web));
+  return html.replace(/(id="options">)[^<]*/, (_, tag) => tag + options.replaceAll("<", "\\u003c"));
+}
+
+/** Builds the page unless it is fresh; true if it was built. */
+export async function buildWeb(): Promise<boolean> {
+  if (isFresh()) return false;
+  const script = await bundle();
+  Deno.mkdirSync(dist, { recursive: true });
+  const write = (name: string, text: string) => Deno.writeTextFileSync(new URL(name, dist), text);
+  write("swagger-ui.css", swaggerStyle);
+  write("swagger-ui-bundle.js", swaggerScript);
+  write("app.js", script);
+  write("app.css", styles());
+  write("index.html", page());
+  return true;
+}
+
+if (import.meta.main) {
+  const built = await buildWeb();
+  if (built) console.error("splice: built the page (src/web/dist)");
+}

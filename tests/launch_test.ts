@@ -54,24 +54,24 @@ console.log(JSON.stringify(flagsOf("worker", { data: dataFolder() })));`;
   ];
   const shape = flagsOf("{checkout}", { data: "." });
   const [PATH, DENO_DIR] = [Deno.env.get("PATH")!, Deno.env.get("DENO_DIR") ?? `${Deno.env.get("HOME")}/.cache/deno`];
+  const script = `. "$program/src/cli/launch.sh"; print() { printf '%s\n' "$@"; }; with_flags print worker`;
   for (const env of environments) {
-    const { stdout, stderr } = await new Deno.Command("env", {
-      args: ["-i", ...Object.entries({ PATH, DENO_DIR, ...env }).map(([name, value]) => `${name}=${value}`)]
-        .concat(Deno.execPath(), "eval", "--no-lock", print),
+    const own = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--no-lock", print],
+      clearEnv: true,
+      env: { PATH, DENO_DIR, ...env },
     }).output();
-    assert.ok(stdout.length > 0, decode(stderr));
-    const script = `program='${root}' deno='${Deno.execPath()}'; . "$program/src/cli/launch.sh"
-print() { printf '%s\\n' "$@"; }; with_flags print worker`;
-    const shell = await new Deno.Command("env", {
-      args: [
-        "-i",
-        ...Object.entries({ PATH, ...env }).map(([name, value]) => `${name}=${value}`),
-        "sh",
-        "-euc",
-        script,
-      ],
+    assert.ok(own.success, decode(own.stderr));
+    const shell = await new Deno.Command("sh", {
+      args: ["-euc", script],
+      clearEnv: true,
+      env: { PATH, program: root, deno: Deno.execPath(), ...env },
     }).output();
-    assert.deepEqual(decode(shell.stdout).trimEnd().split("\n"), [...shape, ...JSON.parse(decode(stdout))]);
+    assert.deepEqual(
+      decode(shell.stdout).trimEnd().split("\n"),
+      [...shape, ...JSON.parse(decode(own.stdout))],
+      decode(shell.stderr),
+    );
   }
 });
 

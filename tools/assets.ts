@@ -14,21 +14,40 @@ export const assets: readonly string[] = [
   "models/manifest.json",
   "models/splice-tiny8.safetensors",
   "models/what-to-expect.png",
+  "src/web/dist",
 ];
+
+/** Modules whose packages are in what is shipped. */
+const shipped = ["main.ts", "src/web/app.tsx", "tools/build_web.ts"];
 
 interface NpmPackage {
   readonly name: string;
   readonly version: string;
   readonly localPath: string;
+  readonly dependencies: readonly string[];
 }
 
-/** The licences of everything that is in the shipped files and not of this project. `entries` are modules, from the root. */
-export async function notices(entries: readonly string[]): Promise<string> {
+/** What `deno info --json` says, as far as it is read here. */
+interface Info {
+  readonly modules: readonly { readonly npmPackage?: string }[];
+  readonly npmPackages: Readonly<Record<string, NpmPackage>>;
+}
+
+/** Builds the page, which is among the assets. */
+export async function buildPage(): Promise<void> {
+  await output(["task", "web"]);
+}
+
+/** The licences of everything that is in the shipped files and not of this project. */
+export async function notices(): Promise<string> {
   const packages = new Map<string, NpmPackage>();
-  for (const entry of entries) {
-    const { npmPackages } = JSON.parse(await output(["info", "--json", entry]));
-    for (const found of Object.values<NpmPackage>(npmPackages ?? {})) {
-      packages.set(`${found.name} ${found.version}`, found);
+  for (const entry of shipped) {
+    const { modules, npmPackages }: Info = JSON.parse(await output(["info", "--json", entry]));
+    const queue = modules.flatMap(({ npmPackage }) => npmPackage ?? []);
+    for (let id = queue.pop(); id !== undefined; id = queue.pop()) {
+      const { name, version, dependencies } = npmPackages[id];
+      if (!packages.has(`${name} ${version}`)) queue.push(...dependencies);
+      packages.set(`${name} ${version}`, npmPackages[id]);
     }
   }
   const own = await Deno.readTextFile(join(root, "LICENSE"));

@@ -8,39 +8,46 @@ import { createHash } from "node:crypto";
 import { dirname, join, relative, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import config from "../deno.json" with { type: "json" };
-import { assets, notices, output, root } from "./assets.ts";
+import { assets, buildPage, notices, output, root } from "./assets.ts";
 
-/** Files that the header and the bundle need, at the same places as in a checkout. */
-const launching = ["src/cli/launch.sh", "src/cli/launch.txt"];
+/** What the header needs of a checkout, at the same places. */
+export const launching = ["src/cli/launch.sh", "src/cli/launch.txt"];
 
-/** Writes the package. Resolves to its size in bytes. */
+/** Builds the package from this checkout. Resolves to its size in bytes. */
 export async function buildPackage(out: string): Promise<number> {
   const folder = await Deno.makeTempDir({ prefix: "splice-package-" });
   try {
+    await buildPage();
     await stage(folder);
-    const archive = await archiveOf(folder);
-    const compressed = gzipSync(archive, { level: 9 });
-    const header = fillHeader(await Deno.readTextFile(join(root, "tools/package_header.sh")), {
-      id: createHash("sha256").update(compressed).digest("hex").slice(0, 16),
-      files: (await filesUnder(folder)).length,
-      megabytes: Math.ceil(archive.length / 1e6),
-      archiveBytes: compressed.length,
-    });
-    await Deno.mkdir(dirname(out), { recursive: true });
-    await Deno.writeFile(`${out}.part`, concat([header, compressed]), { mode: 0o755 });
-    await Deno.rename(`${out}.part`, out);
-    return header.length + compressed.length;
+    return await pack(folder, out);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
+/** Writes the folder, which has a program `deno` and what package_header.sh needs, as one executable file. Resolves to its size in bytes. */
+export async function pack(folder: string, out: string): Promise<number> {
+  const archive = await archiveOf(folder);
+  const compressed = gzipSync(archive, { level: 9 });
+  const header = fillHeader(await Deno.readTextFile(join(root, "tools/package_header.sh")), {
+    id: createHash("sha256").update(compressed).digest("hex").slice(0, 16),
+    files: (await filesUnder(folder)).length,
+    megabytes: Math.ceil(archive.length / 1e6),
+    archiveBytes: compressed.length,
+  });
+  await Deno.mkdir(dirname(out), { recursive: true });
+  await Deno.writeFile(`${out}.part`, concat([header, compressed]));
+  await Deno.chmod(`${out}.part`, 0o755);
+  await Deno.rename(`${out}.part`, out);
+  return header.length + compressed.length;
+}
+
 /** Fills the folder with what the user's cache will hold. */
 async function stage(folder: string): Promise<void> {
   const bundle = join(folder, "splice.js");
-  await output(["bundle", "--quiet", "--no-lock", "--platform", "deno", "--minify", "--output", bundle, "main.ts"]);
+  await output(["bundle", "--quiet", "--frozen", "--platform", "deno", "--minify", "--output", bundle, "main.ts"]);
   for (const path of [...launching, ...assets]) await copy(join(root, path), join(folder, path));
-  await Deno.writeTextFile(join(folder, "NOTICES.txt"), await notices(["main.ts"]));
+  await Deno.writeTextFile(join(folder, "NOTICES.txt"), await notices());
   await Deno.copyFile(Deno.execPath(), join(folder, "deno"));
   await Deno.chmod(join(folder, "deno"), 0o755);
 }

@@ -195,6 +195,7 @@ Deno.test("store: pages, newest first", () =>
     assert.deepEqual(page({ limit: 9, before: store.get(ids[3])!.number }), [2, 1, 0]);
     assert.deepEqual(page({ limit: 9, status: "canceled" }), [3, 1]);
     assert.deepEqual(page({ limit: 9, status: "canceled", before: store.get(ids[3])!.number }), [1]);
+    assert.deepEqual(store.ids().sort(), [...ids].sort());
     const newest = store.get(ids[4])!.number;
     store.cancel(ids[4]);
     store.remove(ids[4]);

@@ -116,6 +116,7 @@ export function statements(sqlite: DatabaseSync) {
       const before = page.before ?? Number.MAX_SAFE_INTEGER;
       return page.status ? jobsOf(page.status, before, page.limit) : jobs(before, page.limit);
     },
+    ids: all<{ id: string }>("SELECT id FROM jobs"),
     counts: (): Record<JobStatus, number> => {
       const found = new Map(counts().map(({ status, count }) => [status, count]));
       return Object.fromEntries(statusSchema.options.map((status) => [status, found.get(status) ?? 0])) as Record<

@@ -16,6 +16,8 @@ export interface JobStore {
   get(id: string): JobRecord | null;
   /** Newest first; `before` is the `number` the page begins below. */
   list(options: { limit: number; before?: number | undefined; status?: JobStatus | undefined }): JobRecord[];
+  /** All of them. */
+  ids(): string[];
   counts(): Readonly<Record<JobStatus, number>>;
 
   /** The oldest queued job becomes running, and those behind it move up (each gets a `queued` event). Null if none is queued. */
@@ -156,6 +158,7 @@ export function openStore(path: string, options: StoreOptions = {}): JobStore {
     find: known,
     get,
     list: (page) => sql.jobs(page).map(recordOf),
+    ids: () => sql.ids().map(({ id }) => id),
     counts: sql.counts,
 
     claim: () =>

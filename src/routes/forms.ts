@@ -110,7 +110,9 @@ function optionProperties(): Record<string, object> {
   return properties as Record<string, object>;
 }
 
-const isFeatureOption = (name: string) => (FEATURE_FIELDS as readonly string[]).includes(name);
+function isFeatureOption(name: string): boolean {
+  return (FEATURE_FIELDS as readonly string[]).includes(name);
+}
 
 /** What a check that throws a Fault has to complain about. */
 function errorsOf(check: () => void): readonly FieldError[] {

@@ -4,7 +4,6 @@
  */
 import assert from "node:assert/strict";
 import {
-  confine,
   dataFolder,
   flagsOf,
   lineOf,
@@ -105,9 +104,39 @@ Deno.test("launch: no line grants everything, and each grants only what is named
   assert.throws(() => flagsOf("worker", { data: "/a,b" }), /Cannot use the folder \/a,b: .*Rename it/);
 });
 
-Deno.test("launch: outside of a compiled binary nothing is given up", async () => {
-  await confine("help");
-  assert.equal(Deno.permissions.querySync({ name: "read" }).state, "granted");
+Deno.test("launch: a compiled binary starts itself, and gives up what its command does not need", async () => {
+  const args = ["worker", "--data", "/d"];
+  assert.deepEqual(selfCommand(args, { data: "/d", standalone: true }), { command: Deno.execPath(), args });
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(
+      `${folder}/confined.ts`,
+      `import { confine } from "${root}/src/cli/launch.ts";
+const kinds = ["read", "write", "net", "run", "sys"] as const;
+const granted = () => kinds.filter((name) => Deno.permissions.querySync({ name }).state === "granted");
+await confine(Deno.args[0], false);
+const before = granted();
+await confine(Deno.args[0], true);
+console.log(JSON.stringify([before, granted()]));`,
+    );
+    const all = ["read", "write", "net", "run", "sys"];
+    const left: Record<string, string[]> = {
+      worker: ["read", "write", "sys"],
+      serve: ["read", "write", "net", "run"],
+      doctor: ["read", "sys"],
+      help: ["read"],
+      "no such command": ["read"],
+    };
+    for (const [command, kept] of Object.entries(left)) {
+      const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["run", "--no-prompt", "--no-lock", ...all.map((kind) => `--allow-${kind}`)]
+          .concat(`${folder}/confined.ts`, command),
+      }).output();
+      assert.deepEqual(JSON.parse(decode(stdout) || "null"), [all, kept], `${command}: ${decode(stderr)}`);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 Deno.test("launch: a checkout starts itself", async () => {

@@ -39,9 +39,12 @@ export interface SelfCommand {
  * What to start for `splice ARGS` in a process of its own, with the permissions of that command; `data` is the server's folder. A binary of `deno compile` carries
  * its permissions within it: its child has the same, until `confine` gives up what the command does not need.
  */
-export function selfCommand(args: readonly string[], { data }: { data: string }): SelfCommand {
+export function selfCommand(
+  args: readonly string[],
+  { data, standalone = Deno.build.standalone }: { data: string; standalone?: boolean },
+): SelfCommand {
   const command = Deno.execPath();
-  if (Deno.build.standalone) return { command, args: [...args] };
+  if (standalone) return { command, args: [...args] };
   const program = programFolder();
   const flags = [...flagsOf(bundled ? "{package}" : "{checkout}", { data }), ...flagsOf(args[0], { data })];
   return { command, args: ["run", ...flags, join(program, bundled ? "splice.js" : "main.ts"), ...args] };
@@ -87,8 +90,8 @@ const KINDS = ["read", "write", "net", "run", "sys"] as const;
  * In a binary of `deno compile`, whose permissions are those of all commands together: gives up the kinds that this command does not need, for the rest of the
  * process. Elsewhere the process was started with the right ones, and nothing happens.
  */
-export async function confine(command: string): Promise<void> {
-  if (!Deno.build.standalone) return;
+export async function confine(command: string, standalone = Deno.build.standalone): Promise<void> {
+  if (!standalone) return;
   const line = listedCommands().includes(command) ? lineOf(command) : lineOf("help");
   for (const kind of unneeded(line)) await Deno.permissions.revoke({ name: kind });
 }

@@ -43,7 +43,7 @@ interface Checkout {
 async function withCheckout(main: string, use: (checkout: Checkout) => Promise<void>): Promise<void> {
   const home = await Deno.makeTempDir();
   const folder = `${home}/a checkout`;
-  for (const name of [`${folder}/tests`, `${folder}/src/cli`, `${home}/bin`, `${home}/with-deno`]) {
+  for (const name of [`${folder}/tests`, `${folder}/tools`, `${folder}/src/cli`, `${home}/bin`, `${home}/with-deno`]) {
     Deno.mkdirSync(name, { recursive: true });
   }
   for (const tool of tools) Deno.symlinkSync(await whereIs(tool), `${home}/bin/${tool}`);
@@ -65,6 +65,7 @@ async function withCheckout(main: string, use: (checkout: Checkout) => Promise<v
   };
   const write = (name: string, text: string) => Deno.writeTextFileSync(`${folder}/${name}`, text);
   write("main.ts", main);
+  write("tools/build_web.ts", 'Deno.mkdirSync("src/web/dist", { recursive: true }); console.log("built");');
   write("deno.json", '{ "test": { "include": ["tests/"] } }');
   try {
     await use({ folder, start, run, write });
@@ -164,9 +165,10 @@ console.log(JSON.stringify({
     const env = { SPLICE_MODELS: `${home}/own models` };
     assert.deepEqual(await granted(["serve", "--data=data"], env), { ...server, ...elsewhere });
     assert.deepEqual(await granted(["worker", `--data=${home}/data`], env), { ...worker, ...elsewhere });
+    assert.ok(Deno.statSync(`${folder}/src/web/dist`).isDirectory, "the page is built first");
     const refused = await run(["serve", "--data", "a,b"]);
     assert.equal(refused.code, 1);
-    assert.match(refused.err, /^splice: Cannot use the folder .*a,b: .*Rename it\.\n$/);
+    assert.match(refused.err, /splice: Cannot use the folder .*a,b: .*Rename it\.\n$/);
   });
 });
 

@@ -2,6 +2,7 @@
  * The parts of a multipart/form-data body, one after the other as they arrive, within limits of size and patience. Knows neither fields nor pictures. A part is held in
  * memory while it arrives and no longer than its reader holds it; whatever a client sends, the outcome is parts or a Fault, and the event loop goes on in between.
  */
+import { setImmediate } from "node:timers";
 import {
   getMultipartBoundary,
   MaxFileSizeExceededError,
@@ -36,6 +37,8 @@ export interface PartLimits {
 
 /** Larger than what one read gives, so that a part never consists of very many pieces, and small enough to be searched in a few milliseconds. */
 const blockBytes = 65_536;
+/** How long uploads may keep the event loop to themselves, in milliseconds. */
+const longestBreath = 4;
 /** RFC 2046 allows no longer boundary. */
 const longestBoundary = 70;
 
@@ -109,6 +112,7 @@ async function* blocks(body: ReadableStream<Uint8Array>, limits: PartLimits): As
         filled += piece.length;
         from += piece.length;
         if (filled < blockBytes) break;
+        await breathe();
         yield block;
         block = new Uint8Array(blockBytes); // the parser keeps views of the last one
         filled = 0;
@@ -123,6 +127,16 @@ async function* blocks(body: ReadableStream<Uint8Array>, limits: PartLimits): As
     patience.end();
     reader.cancel().catch(() => {}); // nothing more is wanted, and a broken connection says so elsewhere
   }
+}
+
+/** When the event loop last had its turn, as far as uploads know. */
+let turned = 0;
+
+/** A fast upload's reads never have to wait, and would keep everyone else waiting until its end: lets the event loop have its turn every few milliseconds. */
+async function breathe(): Promise<void> {
+  if (performance.now() - turned < longestBreath) return;
+  await new Promise((resolve) => setImmediate(resolve));
+  turned = performance.now();
 }
 
 /** Waits for reads, but not for ever. */

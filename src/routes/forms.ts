@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { FEATURE_FIELDS, readFeatureFields } from "../jobs/feature_fields.ts";
 import { Fault, type FieldError } from "../jobs/job.ts";
+import { checkWebhookUrl } from "../jobs/webhook.ts";
 import { parseRecipe, recipeSchema } from "../splice/recipe.ts";
 import type { Form } from "./receive.ts";
 
@@ -24,8 +25,6 @@ interface FormSchema {
   readonly additionalProperties: false;
 }
 
-const longestAddress = 2000;
-
 /** Structure, appearance and all options of a training. */
 export function spliceForm({ allowPrivateWebhooks }: { allowPrivateWebhooks: boolean }): DocumentedForm {
   const pictures = {
@@ -35,7 +34,6 @@ export function spliceForm({ allowPrivateWebhooks }: { allowPrivateWebhooks: boo
   const webhook = {
     type: "string",
     format: "uri",
-    maxLength: longestAddress,
     description: "is sent the job as JSON when it starts and when it has ended" +
       (allowPrivateWebhooks ? "" : "; an address of the public internet"),
   };
@@ -43,10 +41,10 @@ export function spliceForm({ allowPrivateWebhooks }: { allowPrivateWebhooks: boo
     files: Object.keys(pictures),
     check({ webhook_url, ...options }) {
       const parsed = parseRecipe(options);
-      const errors = parsed.ok ? [] : [...parsed.errors];
-      const wrong = webhook_url === undefined ? null : wrongAddress(webhook_url);
-      if (wrong !== null) errors.push({ field: "webhook_url", message: `Cannot use webhook_url: ${wrong}` });
-      return errors;
+      const wrong = errorsOf(() => {
+        if (webhook_url !== undefined) checkWebhookUrl(webhook_url, { allowPrivate: allowPrivateWebhooks });
+      });
+      return [...(parsed.ok ? [] : parsed.errors), ...wrong];
     },
     body: bodyOf("Two photographs, and options as plain fields.", {
       properties: { ...pictures, ...optionProperties(), webhook_url: webhook },
@@ -123,13 +121,4 @@ function errorsOf(check: () => void): readonly FieldError[] {
     if (error instanceof Fault) return error.errors;
     throw error;
   }
-}
-
-/** What is wrong with the form of a webhook's address. Where it leads is checked when it is used. */
-function wrongAddress(address: string): string | null {
-  if (address.length > longestAddress) return `it must have at most ${longestAddress} characters`;
-  if (!URL.canParse(address)) return "it must be an address as https://example.org/hook";
-  const { protocol, username, password } = new URL(address);
-  if (protocol !== "https:" && protocol !== "http:") return "it must begin with https:// or http://";
-  return username + password === "" ? null : "it must not hold a name or password";
 }

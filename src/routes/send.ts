@@ -78,8 +78,8 @@ function followed(
     async pull(controller) {
       const { done, value } = await reader.read();
       if (!done) return controller.enqueue(value);
-      controller.close();
       await after();
+      controller.close();
     },
     async cancel(reason) {
       await reader.cancel(reason);

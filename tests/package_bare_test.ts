@@ -182,7 +182,7 @@ Deno.test({ name: "package: a bare Debian 12, offline", ignore: why !== null }, 
     assert.match(status, /^HTTP\/1\.[01] 200 /, all);
     assert.deepEqual(JSON.parse(seen), {
       health: [200, true],
-      page: [200, "text/html; charset=UTF-8", true],
+      page: [200, "text/html; charset=utf-8", true],
       result: [200, "image/png", true],
     }, all);
   });

@@ -20,7 +20,7 @@ export const assets: readonly string[] = [
 /** Modules whose packages are in what is shipped. */
 const shipped = ["main.ts", "src/web/app.tsx", "tools/build_web.ts"];
 
-interface NpmPackage {
+export interface NpmPackage {
   readonly name: string;
   readonly version: string;
   readonly localPath: string;
@@ -38,8 +38,8 @@ export async function buildPage(): Promise<void> {
   await output(["task", "web"]);
 }
 
-/** The licences of everything that is in the shipped files and not of this project. */
-export async function notices(): Promise<string> {
+/** The packages that are in what is shipped, by name and version. */
+export async function shippedPackages(): Promise<Map<string, NpmPackage>> {
   const packages = new Map<string, NpmPackage>();
   for (const entry of shipped) {
     const { modules, npmPackages }: Info = JSON.parse(await output(["info", "--json", entry]));
@@ -50,11 +50,16 @@ export async function notices(): Promise<string> {
       packages.set(`${name} ${version}`, npmPackages[id]);
     }
   }
+  return new Map([...packages].toSorted(([a], [b]) => a < b ? -1 : 1));
+}
+
+/** The licences of everything that is in the shipped files and not of this project. */
+export async function notices(): Promise<string> {
   const own = await Deno.readTextFile(join(root, "LICENSE"));
   const parts = [
     `Deno ${Deno.version.deno}\n\n${own.replace(/^Copyright .*$/m, "Copyright 2018 and later, the Deno authors")}`,
   ];
-  for (const [title, { localPath }] of [...packages].toSorted(([a], [b]) => a < b ? -1 : 1)) {
+  for (const [title, { localPath }] of await shippedPackages()) {
     const files = Array.from(Deno.readDirSync(localPath), ({ name }) => name);
     const texts = files.filter((name) => /^(licen[sc]e|notice|copying)/i.test(name)).toSorted();
     if (texts.length === 0) {

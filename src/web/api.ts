@@ -148,21 +148,6 @@ export interface Model {
   readonly default: boolean;
 }
 
-export interface Example {
-  readonly file: string;
-  readonly title: string;
-  readonly attribution: string;
-  readonly licence: string;
-  readonly url: string;
-}
-
-/** A list that may come bare or as the only list of an object. */
-export async function getList<T>(path: string): Promise<readonly T[]> {
-  const body = await getJson<readonly T[] | Readonly<Record<string, unknown>>>(path);
-  if (Array.isArray(body)) return body;
-  return (Object.values(body).find(Array.isArray) ?? []) as readonly T[];
-}
-
 export interface NewJob {
   readonly structure: Blob;
   readonly appearance: Blob;

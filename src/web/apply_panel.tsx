@@ -22,13 +22,13 @@ export function ApplyPanel({ job }: { job: Job }) {
   const fault = useSignal<string | undefined>(undefined);
   useEffect(() => () => forget(painted.peek()), []);
 
-  async function paint(files: readonly File[]): Promise<void> {
-    if (busy.value || job.urls.apply === null) return;
+  async function paint(given: Blob, name: string): Promise<void> {
+    if (job.urls.apply === null) return;
     busy.value = true;
     fault.value = undefined;
     let picture: Picture | null = null;
     try {
-      picture = await openPicture(files[0], { name: files[0].name });
+      picture = await openPicture(given, { name });
       const body = new FormData();
       body.append("image", picture.blob, "image");
       const response = await call(job.urls.apply, { method: "POST", body, headers: { Accept: "image/png" } });
@@ -44,24 +44,52 @@ export function ApplyPanel({ job }: { job: Job }) {
     }
   }
 
+  function take(files: readonly File[]): void {
+    if (!busy.value) paint(files[0], files[0].name);
+  }
+  /** Training may have seen it smaller than it is. */
+  async function paintWhole(): Promise<void> {
+    if (busy.value) return;
+    busy.value = true;
+    try {
+      const response = await call(job.urls.structure);
+      await paint(await response.blob(), "structure");
+    } catch (error) {
+      fault.value = explain(error).detail;
+    } finally {
+      busy.value = false;
+    }
+  }
+
   const one = painted.value;
   return (
-    <div class="apply">
-      <h2>Paint another picture</h2>
+    <section class="apply" aria-labelledby="apply-title">
+      <h2 id="apply-title">Paint another picture</h2>
       <DropZone
         id="apply"
         label="Choose a picture to paint with the trained network"
         fault={fault.value}
-        onFiles={paint}
+        onFiles={take}
       >
         <span class="apply-call" data-busy={busy.value}>
           {busy.value ? "Painting…" : "Drop or choose any photograph. The trained network paints it at once."}
         </span>
       </DropZone>
       <Fault id="apply" text={fault.value} />
+      {job.options.size !== undefined && (
+        <p class="aside">
+          It was trained at {job.options.size} pixels.{" "}
+          <button class="link" type="button" onClick={paintWhole}>Paint the structure picture in full size</button>
+        </p>
+      )}
       {one && (
         <div class="applied">
-          <Comparison before={one.from.url} after={one.url} names={["Before", "After"]} />
+          <Comparison
+            before={one.from.url}
+            after={one.url}
+            aspect={one.from.width / one.from.height}
+            names={["Before", "After"]}
+          />
           <button
             class="button"
             type="button"
@@ -72,7 +100,7 @@ export function ApplyPanel({ job }: { job: Job }) {
           </button>
         </div>
       )}
-    </div>
+    </section>
   );
 }
 

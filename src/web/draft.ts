@@ -2,7 +2,7 @@
  * The transfer that is being prepared: two pictures and the chosen options. Kept in the browser, so that a reload loses nothing. Invariant: `key`, the idempotency key,
  * is renewed whenever what would be sent changes, and stays over reloads and retries as long as it does not.
  */
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { createJob, explain, getJson, type Model, request } from "./api.ts";
 import type { FieldError, Job } from "../jobs/job.ts";
 import { keep, recall } from "./keep.ts";
@@ -63,6 +63,9 @@ function setFault(field: string, message: string | null): void {
   const { [field]: _, ...others } = faults.value;
   faults.value = message === null ? others : { ...others, [field]: message };
 }
+
+/** Both pictures are there. */
+export const complete = computed(() => parts.every((part) => pictures[part].value !== null));
 
 /** Takes a file for a part; what is wrong with it is shown there. */
 export async function choosePicture(

@@ -1,21 +1,19 @@
 /** The bundled photographs, as pairs that one click chooses. Nothing is shown where the server has none. */
-import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
 import { announce } from "./announce.ts";
-import { type Example, getList } from "./api.ts";
-import { fetchPicture } from "./draft.ts";
+import { fetchPicture, parts } from "./draft.ts";
+import { type Example, examples } from "./examples.ts";
 import { RemoteImage } from "./remote_image.tsx";
 
+interface ExamplePair {
+  readonly structure: Example;
+  readonly appearance: Example;
+}
+
 export function ExamplePairs() {
-  const examples = useSignal<readonly Example[]>([]);
-  useEffect(() => {
-    getList<Example>("/examples").then((list) => examples.value = list).catch(() => {
-      // No examples: the page does without.
-    });
-  }, []);
   const list = examples.value;
   if (list.length < 2) return null;
-  const pairs = list.slice(0, 4).map((structure, at) => ({ structure, appearance: list[(at + 1) % list.length] }));
+  const far = list.length > 2 ? 2 : 1;
+  const pairs = list.slice(0, 4).map((structure, at) => ({ structure, appearance: list[(at + far) % list.length] }));
   return (
     <section class="pairs" aria-labelledby="pairs-title">
       <h2 id="pairs-title">Or begin with one of these</h2>
@@ -39,10 +37,12 @@ export function ExamplePairs() {
   );
 }
 
-async function choose(pair: { structure: Example; appearance: Example }): Promise<void> {
-  await Promise.all((["structure", "appearance"] as const).map((part) => {
+/** Takes the pair, and goes on to what comes next. */
+async function choose(pair: ExamplePair): Promise<void> {
+  await Promise.all(parts.map((part) => {
     const { url, file, title, attribution, licence } = pair[part];
     return fetchPicture(part, { url, name: file, credit: { title, attribution, licence } });
   }));
   announce(`Chosen: ${pair.structure.title} with the looks of ${pair.appearance.title}.`);
+  requestAnimationFrame(() => document.querySelector<HTMLElement>(".launch button")?.focus({ preventScroll: true }));
 }

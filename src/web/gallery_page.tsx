@@ -5,8 +5,10 @@ import { announce } from "./announce.ts";
 import { deleteJob, explain, getJobs } from "./api.ts";
 import { formatAgo, formatDuration } from "./format.ts";
 import { AlertIcon } from "./icons.tsx";
+import { addressAt } from "./job_state.ts";
 import { addressOf } from "./location.ts";
 import { RemoteImage } from "./remote_image.tsx";
+import { SureButton } from "./sure_button.tsx";
 import type { Job } from "../jobs/job.ts";
 
 const pageSize = 24;
@@ -89,19 +91,13 @@ export function GalleryPage() {
 }
 
 function Card({ job, onRemove }: { job: Job; onRemove: () => void }) {
-  const sure = useSignal(false);
   const active = isActive(job);
   const painted = job.urls.preview !== null;
-  useEffect(() => {
-    if (!sure.value) return;
-    const timer = setTimeout(() => sure.value = false, 4000);
-    return () => clearTimeout(timer);
-  }, [sure.value]);
   return (
     <li class="card" data-status={job.status}>
       <a href={addressOf({ view: "job", id: job.id })}>
         <span class="card-picture" data-painted={painted}>
-          <RemoteImage url={job.urls.preview ?? job.urls.structure} alt="" />
+          <RemoteImage url={addressAt(job.urls.preview, job.step) ?? job.urls.structure} alt="" />
           {job.status === "running" && (
             <span class="card-bar">
               <span style={{ transform: `scaleX(${job.step / job.steps})` }} />
@@ -116,15 +112,21 @@ function Card({ job, onRemove }: { job: Job; onRemove: () => void }) {
           </small>
         </span>
       </a>
-      <button
-        class="button quiet small"
-        type="button"
-        onClick={() => active || sure.value ? onRemove() : sure.value = true}
-        onBlur={() => sure.value = false}
-      >
-        {active ? "Cancel" : sure.value ? "Really remove?" : "Remove"}
-        <span class="unseen">this job</span>
-      </button>
+      {active
+        ? (
+          <button class="button quiet small" type="button" onClick={onRemove}>
+            Cancel<span class="unseen">this job</span>
+          </button>
+        )
+        : (
+          <SureButton
+            class="button quiet small"
+            label="Remove"
+            question="Really remove?"
+            of="this job"
+            onSure={onRemove}
+          />
+        )}
     </li>
   );
 }

@@ -32,18 +32,18 @@ export function Mark() {
 
 export const StructureIcon = () => (
   <Icon size={32}>
-    <rect x="2" y="3.5" width="16" height="13" rx="2" stroke-width="1" />
-    <path d="M2.5 14 7 8.500l3.500 4 2.5-2.5 4.5 4.5" stroke-width="1" />
-    <circle cx="13.5" cy="7" r="1.25" stroke-width="1" />
+    <rect x="2" y="3.5" width="16" height="13" rx="2" stroke-width="0.85" />
+    <path d="M2.5 14 7 8.500l3.500 4 2.5-2.5 4.5 4.5" stroke-width="0.85" />
+    <circle cx="13.5" cy="7" r="1.25" stroke-width="0.85" />
   </Icon>
 );
 
 export const AppearanceIcon = () => (
   <Icon size={32}>
-    <rect x="2" y="3.5" width="16" height="13" rx="2" stroke-width="1" />
-    <circle cx="8" cy="11" r="3" stroke-width="1" />
-    <circle cx="12" cy="11" r="3" stroke-width="1" />
-    <circle cx="10" cy="8" r="3" stroke-width="1" />
+    <rect x="2" y="3.5" width="16" height="13" rx="2" stroke-width="0.85" />
+    <circle cx="8" cy="11" r="3" stroke-width="0.85" />
+    <circle cx="12" cy="11" r="3" stroke-width="0.85" />
+    <circle cx="10" cy="8" r="3" stroke-width="0.85" />
   </Icon>
 );
 

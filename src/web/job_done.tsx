@@ -1,9 +1,9 @@
-/** What can be done with a finished job: take the picture, take the generator, paint another picture, go again. */
+/** What can be done with a finished job: take the picture, take the generator, go again. */
 import { useSignal } from "@preact/signals";
 import { explain } from "./api.ts";
-import { ApplyPanel } from "./apply_panel.tsx";
 import { download, formats } from "./download.ts";
 import { DownloadIcon } from "./icons.tsx";
+import { SureButton } from "./sure_button.tsx";
 import type { Job } from "../jobs/job.ts";
 
 export function JobDone({ job, onAgain, onRemove }: { job: Job; onAgain: () => void; onRemove: () => void }) {
@@ -50,9 +50,8 @@ export function JobDone({ job, onAgain, onRemove }: { job: Job; onAgain: () => v
       {trouble.value !== null && <p class="fault" role="alert">{trouble.value}</p>}
       <div class="row">
         <button class="button" type="button" onClick={onAgain}>Again with other options</button>
-        <button class="button quiet" type="button" onClick={onRemove}>Remove</button>
+        <SureButton class="button quiet" label="Remove" question="Really remove?" of="this job" onSure={onRemove} />
       </div>
-      <ApplyPanel job={job} />
       <p class="aside">
         <button
           class="link"

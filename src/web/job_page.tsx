@@ -2,8 +2,8 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { deleteJob, explain } from "./api.ts";
+import { ApplyPanel } from "./apply_panel.tsx";
 import { prepareAgain } from "./draft.ts";
-import { formatDuration } from "./format.ts";
 import { AlertIcon } from "./icons.tsx";
 import { JobDone } from "./job_done.tsx";
 import { absence, leave, look, session } from "./job_session.ts";
@@ -12,7 +12,8 @@ import { type JobState, phaseOf } from "./job_state.ts";
 import { go } from "./location.ts";
 import { LossChart } from "./loss_chart.tsx";
 import { RemoteImage } from "./remote_image.tsx";
-import { headingOf, leadOf } from "./job_words.ts";
+import { SureButton } from "./sure_button.tsx";
+import { headingOf, leadOf, paceOf } from "./job_words.ts";
 
 export function JobPage({ id }: { id: string }) {
   useEffect(() => {
@@ -83,7 +84,7 @@ function PresentJob({ state }: { state: JobState }) {
               <button class="button primary" type="button" onClick={() => again(state)}>
                 {phase === "failed" ? "Change and try again" : "Start again"}
               </button>
-              <button class="button" type="button" onClick={remove}>Remove</button>
+              <SureButton class="button" label="Remove" question="Really remove?" of="this job" onSure={remove} />
             </>
           )}
         </div>
@@ -113,6 +114,7 @@ function PresentJob({ state }: { state: JobState }) {
           <LossChart history={state.history} steps={job.steps} />
           <Facts state={state} />
         </aside>
+        {phase === "succeeded" && <ApplyPanel job={job} />}
       </div>
     </article>
   );
@@ -145,7 +147,7 @@ function Progress({ state }: { state: JobState }) {
         <span>
           Step <b>{job.step}</b> of {job.steps}
         </span>
-        {phase === "running" && job.eta_seconds !== null && <span>{formatDuration(job.eta_seconds)} left</span>}
+        {phase === "running" && <span>{paceOf(job)}</span>}
       </p>
     </div>
   );

@@ -24,7 +24,14 @@ export function JobStage({ state }: { state: JobState }) {
   const preview = useImage(state.preview?.url ?? null);
   const result = useImage(phase === "succeeded" ? urls.result : null);
   if (result.shown !== null && structure.shown !== null) {
-    return <Comparison before={structure.shown} after={result.shown} names={["Structure", "Result"]} />;
+    return (
+      <Comparison
+        before={structure.shown}
+        after={result.shown}
+        aspect={structure.aspect}
+        names={["Structure", "Result"]}
+      />
+    );
   }
   const developing = preview.shown === null;
   const shown = preview.shown ?? structure.shown;
@@ -47,11 +54,13 @@ export function JobStage({ state }: { state: JobState }) {
 interface ComparisonProps {
   readonly before: string;
   readonly after: string;
+  /** Width by height, of both. */
+  readonly aspect: number;
   readonly names: readonly [string, string];
 }
 
 /** Two pictures of the same thing under one slider; also by the arrow keys. */
-export function Comparison({ before, after, names }: ComparisonProps) {
+export function Comparison({ before, after, aspect, names }: ComparisonProps) {
   const slider = useRef<HTMLElement & { value: number }>(null);
   const at = useSignal(50);
   useEffect(() => {
@@ -69,7 +78,7 @@ export function Comparison({ before, after, names }: ComparisonProps) {
     at.value = Math.round(element.value);
   }
   return (
-    <figure class="stage comparison">
+    <figure class="stage comparison" style={{ "--aspect": String(aspect) }}>
       <img-comparison-slider
         ref={slider}
         role="slider"

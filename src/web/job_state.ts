@@ -20,10 +20,15 @@ export interface JobState {
   /** Name of the device it runs on, null before the start. */
   readonly adapter: string | null;
   readonly model: string | null;
-  /** The newest rendering; null before the first. */
+  /** The newest rendering, null before the first; of which step it is, where that is known. */
   readonly preview: { readonly step: number | null; readonly url: string } | null;
   /** Whether this attempt has finished a step. */
   readonly stepped: boolean;
+}
+
+/** Previews lie at one address for all steps; a browser would go on showing the first one it had. */
+export function addressAt(url: string | null, step: number): string | null {
+  return url === null ? null : `${url}${url.includes("?") ? "&" : "?"}step=${step}`;
 }
 
 const noHistory: History = { steps: [], terms: new Map() };
@@ -34,7 +39,7 @@ export function newJobState(job: Job): JobState {
     history: noHistory,
     adapter: null,
     model: job.options.model ?? null,
-    preview: job.urls.preview === null ? null : { step: null, url: job.urls.preview },
+    preview: previewOf(job),
     stepped: job.status === "running" && job.steps_per_second !== null,
   };
 }
@@ -84,10 +89,12 @@ export function reduce(state: JobState, events: readonly Followed[]): JobState {
         draft.stepped = true;
         break;
       }
-      case "preview":
-        draft.preview = read<"preview">(event);
-        draft.job = { ...job, urls: { ...job.urls, preview: draft.preview.url } };
+      case "preview": {
+        const { step, url } = read<"preview">(event);
+        draft.preview = { step, url: addressAt(url, step)! };
+        draft.job = { ...job, urls: { ...job.urls, preview: url } };
         break;
+      }
       case "succeeded": {
         const { result } = read<"succeeded">(event);
         draft.job = { ...ended(job, "succeeded"), step: job.steps, urls: { ...job.urls, result } };
@@ -103,12 +110,17 @@ export function reduce(state: JobState, events: readonly Followed[]): JobState {
         const now = read<"resync">(event).job;
         draft.job = now;
         draft.stepped = now.status === "running" && now.steps_per_second !== null;
-        if (now.urls.preview !== null) draft.preview = { step: null, url: now.urls.preview };
+        draft.preview = previewOf(now) ?? draft.preview;
         break;
       }
     }
   }
   return { ...draft, history: history ?? state.history };
+}
+
+function previewOf(job: Job): JobState["preview"] {
+  const url = addressAt(job.urls.preview, job.step);
+  return url === null ? null : { step: null, url };
 }
 
 function ended(job: Job, status: "succeeded" | "failed" | "canceled"): Job {

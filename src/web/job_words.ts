@@ -1,4 +1,5 @@
 /** What is said about a job in each phase. Pure text from a state. */
+import type { Job } from "../jobs/job.ts";
 import { formatDuration, formatPace, ordinal } from "./format.ts";
 import { type JobState, phaseOf } from "./job_state.ts";
 
@@ -34,9 +35,7 @@ export function leadOf(state: JobState): string {
         ? `Going on from step ${job.step}. The first steps prepare the device and take longer.`
         : "The first steps prepare the device and take longer than the others.";
     case "running":
-      return job.steps_per_second === null
-        ? "The network is learning the pair."
-        : `${formatPace(job.steps_per_second)}. You can close this page; the job goes on.`;
+      return "The network is learning the pair. You can close this page; the job goes on.";
     case "succeeded":
       return `${job.steps} steps${took(state)}.`;
     case "failed":
@@ -46,6 +45,14 @@ export function leadOf(state: JobState): string {
         ? `It was stopped after step ${job.step} of ${job.steps}.`
         : "It was stopped before it began.";
   }
+}
+
+/** How fast, and how long still, as far as that is known. */
+export function paceOf(job: Job): string {
+  const words = [];
+  if (job.steps_per_second !== null) words.push(formatPace(job.steps_per_second));
+  if (job.eta_seconds !== null) words.push(`${formatDuration(job.eta_seconds)} left`);
+  return words.join(" · ");
 }
 
 function took({ job }: JobState): string {

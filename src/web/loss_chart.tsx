@@ -112,7 +112,7 @@ function settings(names: readonly string[], { place, steps, hidden, onHover }: S
   return {
     width: place.clientWidth,
     height: place.clientHeight,
-    padding: [6, 6, 0, 0],
+    padding: [6, 14, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
     scales: { x: { time: false, range: [0, Math.max(1, steps)] }, y: { distr: 3 } },
@@ -123,7 +123,9 @@ function settings(names: readonly string[], { place, steps, hidden, onHover }: S
         size: 44,
         gap: 6,
         space: 24,
-        values: (_, splits) => splits.map((value) => value === null || !isPowerOfTen(value) ? "" : formatLoss(value)),
+        filter: powersOfTen,
+        grid: { ...axis.grid, filter: powersOfTen },
+        values: (_, splits) => splits.map((value) => value === null ? "" : formatLoss(value)),
       },
     ],
     series: [
@@ -145,6 +147,7 @@ function settings(names: readonly string[], { place, steps, hidden, onHover }: S
   };
 }
 
+const powersOfTen = (_: UPlot, splits: number[]) => splits.map((value) => isPowerOfTen(value) ? value : null);
 const isPowerOfTen = (value: number) => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-6;
 
 /** A logarithm has no place for zero. */

@@ -136,7 +136,7 @@ export function choiceOf(
   return { preset, values };
 }
 
-/** Begins with a capital, ends with a full stop if it is a sentence's length. */
+/** Begins with a capital, and has its apostrophes right. */
 function sentence(text: string): string {
-  return text === "" ? "" : text[0].toUpperCase() + text.slice(1);
+  return text === "" ? "" : (text[0].toUpperCase() + text.slice(1)).replaceAll("'", "’");
 }

@@ -3,9 +3,11 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { choosePicture, faults, type Part, parts, pictures, ready, removePicture, swapPictures } from "./draft.ts";
 import { DropZone, Fault } from "./drop_zone.tsx";
+import { examples } from "./examples.ts";
 import { formatBytes } from "./format.ts";
 import { AppearanceIcon, CloseIcon, ReplaceIcon, StructureIcon, SwapIcon } from "./icons.tsx";
 import { filesOf, type Picture } from "./pictures.ts";
+import { RemoteImage } from "./remote_image.tsx";
 
 const words = {
   structure: { title: "Structure", help: "Its shapes and layout stay.", Icon: StructureIcon },
@@ -45,7 +47,7 @@ export function Pair() {
   }, []);
   const filled = parts.some((part) => pictures[part].value !== null);
   return (
-    <div class="pair" data-ready={ready.value}>
+    <div class="pair" data-ready={ready.value} style={rowStyle()}>
       <Place part="structure" />
       <button class="swap" type="button" onClick={swapPictures} disabled={!filled} title="Swap the two pictures">
         <SwapIcon />
@@ -55,6 +57,15 @@ export function Pair() {
       {crowded.value !== null && filled && <p class="fault pair-fault" role="status">{crowded.value}</p>}
     </div>
   );
+}
+
+/** Both pictures get one height, and fill the row together: columns as wide as the pictures are, within reason. */
+function rowStyle(): Record<string, string> {
+  const [left, right] = parts.map((part) => {
+    const picture = pictures[part].value;
+    return picture ? Math.min(2.4, Math.max(0.6, picture.width / picture.height)) : 1.5;
+  });
+  return { "--left": String(left), "--right": String(right), "--columns": `${left}fr ${right}fr` };
 }
 
 function Place({ part }: { part: Part }) {
@@ -85,17 +96,29 @@ function Place({ part }: { part: Part }) {
             />
           )
           : (
-            <span class="place-empty">
-              <Icon />
-              <span class="place-call">Drop a photograph</span>
-              <span class="place-hint">or click to choose, or paste</span>
-            </span>
+            <>
+              <Ghost part={part} />
+              <span class="place-empty">
+                <Icon />
+                <span class="place-call">Drop a photograph</span>
+                <span class="place-hint">or click to choose, or paste</span>
+              </span>
+            </>
           )}
       </DropZone>
-      <Fault id={part} text={fault} />
-      {picture && <Caption part={part} picture={picture} />}
+      <div class="place-below">
+        <Fault id={part} text={fault} />
+        {picture && <Caption part={part} picture={picture} />}
+      </div>
     </section>
   );
+}
+
+/** What the empty place is for, without words: shapes without colours, colours without shapes. */
+function Ghost({ part }: { part: Part }) {
+  const list = examples.value;
+  const example = part === "structure" ? list[0] : list[2] ?? list[1];
+  return example ? <RemoteImage class="ghost" url={example.url} alt="" /> : null;
 }
 
 function Caption({ part, picture }: { part: Part; picture: Picture }) {
@@ -111,7 +134,7 @@ function Caption({ part, picture }: { part: Part; picture: Picture }) {
       </p>
       <label class="button quiet small" for={part}>
         <ReplaceIcon />
-        <span aria-hidden="true">Replace</span>
+        <span class="wide" aria-hidden="true">Replace</span>
       </label>
       <button
         class="button quiet small"
@@ -122,7 +145,8 @@ function Caption({ part, picture }: { part: Part; picture: Picture }) {
         }}
       >
         <CloseIcon />
-        Remove<span class="unseen">the {part} picture</span>
+        <span class="wide">Remove</span>
+        <span class="unseen">the {part} picture</span>
       </button>
     </footer>
   );

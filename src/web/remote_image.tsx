@@ -5,13 +5,23 @@
 import { useEffect, useState } from "preact/hooks";
 import { apiKey, call } from "./api.ts";
 
-/** An address that an `img` can show, already loaded; null until the first is. `failed` when the last one could not be had. */
-export function useImage(url: string | null): { readonly shown: string | null; readonly failed: boolean } {
-  const [state, setState] = useState<{ shown: string | null; failed: boolean }>({ shown: null, failed: false });
+export interface LoadedImage {
+  /** An address that an `img` can show; null until the first picture is loaded. */
+  readonly shown: string | null;
+  /** Width by height. */
+  readonly aspect: number;
+  /** The last one could not be had. */
+  readonly failed: boolean;
+}
+
+const nothing: LoadedImage = { shown: null, aspect: 1.5, failed: false };
+
+export function useImage(url: string | null): LoadedImage {
+  const [state, setState] = useState(nothing);
   const key = apiKey.value;
   useEffect(() => {
     if (url === null) {
-      setState({ shown: null, failed: false });
+      setState(nothing);
       return;
     }
     const loading = new AbortController();
@@ -24,7 +34,9 @@ export function useImage(url: string | null): { readonly shown: string | null; r
       const image = new Image();
       image.src = address;
       await image.decode();
-      if (!loading.signal.aborted) setState({ shown: address, failed: false });
+      if (!loading.signal.aborted) {
+        setState({ shown: address, aspect: image.naturalWidth / image.naturalHeight, failed: false });
+      }
     }
     load(url).catch(() => {
       if (!loading.signal.aborted) setState((before) => ({ ...before, failed: true }));

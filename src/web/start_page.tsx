@@ -1,14 +1,23 @@
 /** The first view: choose two pictures, choose how far to go, start. */
 import { useEffect } from "preact/hooks";
-import { faults, loadModels, starting, startJob } from "./draft.ts";
+import { complete, faults, loadModels, ready, starting, startJob } from "./draft.ts";
 import { ExamplePairs } from "./example_pairs.tsx";
+import { loadExamples } from "./examples.ts";
 import { AlertIcon } from "./icons.tsx";
 import { go } from "./location.ts";
 import { OptionPanel, PresetChoice } from "./option_panel.tsx";
 import { Pair } from "./pair.tsx";
 
 export function StartPage() {
-  useEffect(() => void loadModels(), []);
+  useEffect(() => {
+    loadModels();
+    loadExamples();
+  }, []);
+  useEffect(() => {
+    // What comes next should be in view; but a reload shows again what it showed before.
+    if (!complete.value || !ready.peek()) return;
+    document.querySelector(".launch")?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  }, [complete.value]);
   return (
     <form class="start" noValidate onSubmit={submit}>
       <div class="start-words">
@@ -19,7 +28,7 @@ export function StartPage() {
         </p>
       </div>
       <Pair />
-      <ExamplePairs />
+      {!complete.value && <ExamplePairs />}
       <section class="settings" aria-label="Settings">
         <PresetChoice />
         <div class="launch">
@@ -40,6 +49,7 @@ export function StartPage() {
         )}
         <OptionPanel />
       </section>
+      {complete.value && <ExamplePairs />}
     </form>
   );
 }

@@ -1,0 +1,173 @@
+/**
+ * Stands in for `splice worker` where a test, or a person, looks at the page: a worker that seems to train. It gives the structure picture the appearance picture's colours
+ * by their means and deviations, lets the colours come slowly in previews, and invents losses that fall. With `--inspect` it is the real inspector. No GPU is needed.
+ */
+import { decodeImage } from "../../src/images/decode.ts";
+import { encodeImage } from "../../src/images/encode.ts";
+import { fitPicture, type Picture } from "../../src/images/picture.ts";
+import { frame, messagesOf } from "../../src/jobs/channel.ts";
+import { runInspector } from "../../src/jobs/inspector.ts";
+import { writeWhole } from "../../src/jobs/write_whole.ts";
+import { type FromWorker, type Task, type ToWorker, toWorkerSchema } from "../../src/jobs/messages.ts";
+
+/** Seeds that change what happens. */
+export const PAINTER_SEEDS = {
+  /** Fails at its fifth step. */
+  fails: 404,
+  /** A tenth of a second a step, and four seconds to warm up. */
+  slow: 500,
+} as const;
+
+const adapter = "Painter";
+type Run = Extract<ToWorker, { say: "run" }>;
+
+function say(message: FromWorker): void {
+  const bytes = frame(message);
+  for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+}
+
+const after = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const read = async (path: string) => await decodeImage(await Deno.readFile(path), { label: path });
+
+/** Mean and deviation of each colour. */
+function toneOf({ data, width, height }: Picture): { mean: number; deviation: number }[] {
+  return [0, 1, 2].map((colour) => {
+    const plane = data.subarray(colour * width * height, (colour + 1) * width * height);
+    const mean = plane.reduce((sum, value) => sum + value, 0) / plane.length;
+    const square = plane.reduce((sum, value) => sum + (value - mean) ** 2, 0) / plane.length;
+    return { mean, deviation: Math.sqrt(square) + 1e-3 };
+  });
+}
+
+type Tones = ReturnType<typeof toneOf>;
+
+/** The picture in other tones; `share` of it, the rest is grey. */
+function paint(picture: Picture, { to, share }: { to: Tones; share: number }): Picture {
+  const from = toneOf(picture);
+  const plane = picture.width * picture.height;
+  const data = picture.data.map((value, at) => {
+    const colour = Math.floor(at / plane);
+    const painted = (value - from[colour].mean) / from[colour].deviation * to[colour].deviation + to[colour].mean;
+    const i = at % plane;
+    const grey = (picture.data[i] + picture.data[plane + i] + picture.data[2 * plane + i]) / 3;
+    return Math.min(1, Math.max(0, painted * share + grey * (1 - share)));
+  });
+  return { ...picture, data };
+}
+
+let interrupted: { job: string; how: "canceled" | "stopped" } | null = null;
+
+async function train({ job, folder, recipe }: Run): Promise<void> {
+  const { steps, seed, preview_every } = recipe;
+  const checkpoint = `${folder}/checkpoint.safetensors`;
+  const from = Number(await Deno.readTextFile(checkpoint).catch(() => "0"));
+  const [structure, appearance] = await Promise.all(
+    ["structure", "appearance"].map(async (name) => fitPicture(await read(`${folder}/${name}`), recipe.size ?? 960)),
+  );
+  const to = toneOf(appearance);
+  const slow = seed === PAINTER_SEEDS.slow;
+  say({
+    say: "started",
+    job,
+    adapter,
+    model: recipe.model ?? "splice-tiny8",
+    steps,
+    step: from,
+    memory_bytes: 1 << 20,
+  });
+  if (slow) await pause(4000);
+  for (let step = from + 1; step <= steps; step++) {
+    await after(slow ? 100 : 4);
+    if (interrupted?.job === job) {
+      await Deno.writeTextFile(checkpoint, String(step - 1));
+      return say({ say: interrupted.how, job });
+    }
+    if (step === 5 && seed === PAINTER_SEEDS.fails) {
+      const detail = "Cannot go on: at step 5 the total loss is no number. Try a smaller learning_rate.";
+      return say({ say: "failed", job, fault: { code: "untrainable", detail, errors: [] } });
+    }
+    const pace = slow ? 10 : 250;
+    const losses = lossesAt(step, recipe.entire_every);
+    say({
+      say: "progress",
+      job,
+      step,
+      steps,
+      losses,
+      steps_per_second: pace,
+      eta_seconds: (steps - step) / pace,
+      seconds: [1 / pace],
+    });
+    if (preview_every > 0 && step % preview_every === 0) {
+      const preview = paint(structure, { to, share: 0.15 + 0.85 * Math.sqrt(step / steps) });
+      await writeWhole(`${folder}/preview.jpg`, await encodeImage(preview, "jpeg"));
+      say({ say: "preview", job, step });
+    }
+  }
+  await writeWhole(`${folder}/result.png`, await encodeImage(paint(structure, { to, share: 1 }), "png"));
+  await Deno.writeTextFile(`${folder}/generator.safetensors`, JSON.stringify(to));
+  say({ say: "succeeded", job });
+
+  async function pause(ms: number): Promise<void> {
+    for (let left = ms; left > 0 && interrupted?.job !== job; left -= 100) await after(100);
+  }
+}
+
+/** Losses as a training might have them: noisy, falling, the whole picture now and then. */
+function lossesAt(step: number, entireEvery: number): Record<string, number> {
+  const wave = (seed: number) => 1 + 0.22 * Math.sin(step * 1.7 * seed) + 0.14 * Math.sin(step * 0.61 * seed + seed);
+  const fall = (from: number, to: number, pace: number) => to + (from - to) * Math.exp(-step / pace);
+  const losses: Record<string, number> = {
+    global_cls: fall(5.2, 0.9, 60) * wave(1),
+    global_ssim: fall(0.05, 0.012, 90) * wave(2),
+    global_id: fall(1.6, 0.22, 70) * wave(3),
+  };
+  if (step % entireEvery === 0) {
+    losses.entire_cls = fall(5, 0.8, 60);
+    losses.entire_ssim = fall(0.05, 0.011, 90);
+  }
+  const weigh = (name: string, weight: number) => weight * (losses[name] ?? 0);
+  const total = weigh("global_cls", 10) + weigh("global_ssim", 1) + weigh("global_id", 1) + weigh("entire_cls", 10) +
+    weigh("entire_ssim", 1);
+  return { total, ...losses };
+}
+
+async function perform(task: Task): Promise<void> {
+  if (task.task !== "apply") return;
+  const to: Tones = JSON.parse(await Deno.readTextFile(task.generator));
+  await Deno.writeFile(task.out, await encodeImage(paint(await read(task.picture), { to, share: 1 }), task.format));
+}
+
+async function work(messages: AsyncIterable<ToWorker>): Promise<void> {
+  const profile = { name: "portable", maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256 } as const;
+  say({ say: "ready", device: { adapter, software: false, profile, bindingBytes: 2 ** 27 } });
+  const beat = setInterval(() => say({ say: "beat" }), 500);
+  let job: string | null = null;
+  let training: Promise<void> = Promise.resolve();
+  for await (const message of messages) {
+    if (message.say === "run") {
+      interrupted = null;
+      job = message.job;
+      training = train(message).then(() => void (job = null));
+    } else if (message.say === "call") {
+      await perform(message.task);
+      say({ say: "answer", call: message.call });
+    } else if (message.say === "cancel" && job === message.job) {
+      interrupted = { job, how: "canceled" };
+    } else if (message.say === "stop") {
+      if (job !== null) interrupted = { job, how: "stopped" };
+      break;
+    }
+  }
+  await training;
+  clearInterval(beat);
+}
+
+if (import.meta.main) {
+  Deno.addSignalListener("SIGINT", () => {});
+  const log = (text: string) => console.error(text);
+  const messages = messagesOf(Deno.stdin.readable, { schema: toWorkerSchema, onStray: log });
+  if (Deno.args.includes("--inspect")) await runInspector({ messages, say, log });
+  else await work(messages);
+  Deno.exit(0);
+}

@@ -11,6 +11,7 @@ import { addDoctor } from "./doctor.ts";
 import { addFeatures } from "./features.ts";
 import { confine } from "./launch.ts";
 import { addRun } from "./run.ts";
+import { addServe } from "./serve.ts";
 import { EXIT, UsageError } from "./usage.ts";
 import { addWorker } from "./worker.ts";
 
@@ -30,7 +31,9 @@ export async function main(args: readonly string[]): Promise<number> {
     .showSuggestionAfterError()
     .exitOverride()
     .addHelpText("after", "\nTo begin: splice demo");
-  for (const add of [addRun, addApply, addFeatures, addDemo, addBench, addDoctor, addWorker]) add(program, finish);
+  for (const add of [addRun, addApply, addFeatures, addDemo, addServe, addBench, addDoctor, addWorker]) {
+    add(program, finish);
+  }
   const verbose = args.includes("--verbose");
   await confine(args[0] ?? "help");
   try {

@@ -1,4 +1,5 @@
 /** `splice worker`: what the server starts to have pictures trained, rendered and looked at, each in a process of its own. Not for people: it speaks frames on stdin and stdout. */
+import { constants, setPriority } from "node:os";
 import type { Command } from "commander";
 import { EXIT } from "./usage.ts";
 
@@ -40,6 +41,7 @@ async function work({ inspect }: WorkerOptions): Promise<number> {
     return EXIT.done;
   }
   if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => leave.abort());
+  yieldToOthers();
   const { runWorker } = await import("../jobs/worker.ts");
   const { isLost } = await import("../jobs/blame.ts");
   try {
@@ -49,5 +51,17 @@ async function work({ inspect }: WorkerOptions): Promise<number> {
     if (!isLost(error)) throw error;
     log(error instanceof Error ? error.message : String(error));
     return LOST;
+  }
+}
+
+/**
+ * A software adapter takes every core it can get; people who wait for a page, and the server that answers them, come first. Threads inherit it, so it is done before
+ * the device is opened.
+ */
+function yieldToOthers(): void {
+  try {
+    setPriority(0, constants.priority.PRIORITY_LOW);
+  } catch {
+    // Some systems do not allow it, and the work is the same without.
   }
 }

@@ -37,13 +37,19 @@ fill() { # a flag of launch.txt: its {names} become folders
   flag=$1
   while :; do
     case $flag in
-      *'{env}'*) flag=${flag%%'{env}'*}$(line_of '{env}')${flag#*'{env}'} ;;
-      *'{program}'*) flag=${flag%%'{program}'*}$program${flag#*'{program}'} ;;
-      *'{deno}'*) flag=${flag%%'{deno}'*}$(readlink -f "$deno")${flag#*'{deno}'} ;; # Deno knows itself by this path
-      *'{models}'*) flag=${flag%%'{models}'*}$models${flag#*'{models}'} ;;
-      *'{data}'*) flag=${flag%%'{data}'*}$data${flag#*'{data}'} ;;
+      *'{env}'*) name={env} value=$(line_of '{env}') ;;
+      *'{program}'*) name={program} value=$program ;;
+      *'{deno}'*) name={deno} value=$(readlink -f "$deno") ;; # Deno knows itself by this path
+      *'{models}'*) name={models} value=$models ;;
+      *'{data}'*) name={data} value=$data ;;
       *) echo "$flag" && return ;;
     esac
+    case $name,$value in
+      '{env},'*) ;;
+      *,*[,{]*) # Deno takes lists with commas, and knows no way to write one that is part of a name
+        fail "Cannot use the folder $value: permissions cannot name a folder with a comma or a brace. Rename it." ;;
+    esac
+    flag=${flag%%"$name"*}$value${flag#*"$name"}
   done
 }
 
@@ -54,12 +60,12 @@ with_flags() { # with_flags USE NAME ARGUMENT...: calls USE with the flags of th
   data=$(data_of "$@")
   models=${XDG_DATA_HOME:-${HOME:+$HOME/.local/share}}
   models=${SPLICE_MODELS:-${models:-$program}${models:+/splice}/models}
-  for folder in "$program" "$models" "$data"; do # Deno takes lists with commas, and knows no way to write one that is part of a name
-    case $folder in *[,{]*) fail "Cannot use the folder $folder: permissions cannot name a folder with a comma or a brace. Rename it." ;; esac
-  done
   count=$#
   if [ -e "$program/main.ts" ]; then shape='{checkout}'; else shape='{package}'; fi
-  for flag in $(line_of "$shape") $granted; do set -- "$@" "$(fill "$flag")"; done
+  for flag in $(line_of "$shape") $granted; do
+    filled=$(fill "$flag") || exit
+    set -- "$@" "$filled"
+  done
   while [ "$count" -gt 0 ]; do # the arguments go behind the flags
     set -- "$@" "$1"
     shift

@@ -110,32 +110,31 @@ Deno.test("files: one server a data folder, until it ends, however it ends", () 
     held.release();
     openFiles(files.folder).lockData().release();
 
-    // The holder starts a process of its own, which outlives it and must not hold the lock.
+    // The holder starts a process of its own, which outlives it, must not hold the lock, and ends with what it reads.
     const script = `
       import { openFiles } from ${JSON.stringify(new URL("../src/jobs/files.ts", import.meta.url).href)};
       openFiles(Deno.args[0]).lockData();
-      const child = new Deno.Command("sleep", { args: ["100"], stdin: "null", stdout: "null", stderr: "null" }).spawn();
-      console.log(child.pid);
-      await new Promise((resolve) => setTimeout(resolve, 60_000));
+      new Deno.Command("sh", { args: ["-c", "echo here; read line"], stdin: "inherit", stdout: "inherit" }).spawn();
+      setTimeout(() => {}, 60_000);
     `;
     const path = `${files.folder}/holder.ts`;
     await Deno.writeTextFile(path, script);
     const config = new URL("../deno.json", import.meta.url).pathname;
-    const flags = ["--no-lock", "--no-check", "--config", config, "--allow-read", "--allow-write", "--allow-run=sleep"];
+    const flags = ["--no-lock", "--no-check", "--config", config, "--allow-read", "--allow-write", "--allow-run=sh"];
     const holder = new Deno.Command(Deno.execPath(), {
       args: ["run", ...flags, path, files.folder],
-      stdin: "null",
+      stdin: "piped",
       stdout: "piped",
     }).spawn();
-    const reader = holder.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    const orphan = Number((await reader.read()).value);
+    const output = holder.stdout.pipeThrough(new TextDecoderStream()).getReader();
     try {
+      assert.match((await output.read()).value!, /here/);
       assert.throws(() => files.lockData(), inUse);
       holder.kill("SIGKILL");
       await holder.status;
       files.lockData().release();
     } finally {
-      Deno.kill(orphan, "SIGKILL");
-      await reader.cancel();
+      await holder.stdin.close();
+      assert.equal((await output.read()).done, true, "the process that outlived it has ended");
     }
   }));

@@ -230,7 +230,7 @@ Deno.test("feed: any history, any readers that drop and come back: no gaps, no r
             const reader = readers[who % readers.length];
             bench.store.claim();
             if (name === "progress") {
-              for (let more = 0; more <= who * 20; more++) bench.store.progress(id, pace(step++ % 100));
+              for (let more = 0; more <= who * 8; more++) bench.store.progress(id, pace(step++ % 100));
             }
             if (name === "preview") bench.store.preview(id, step);
             if (name === "requeue") bench.store.requeue(id, { died: false });
@@ -260,6 +260,6 @@ Deno.test("feed: any history, any readers that drop and come back: no gaps, no r
           }
         }),
     ),
-    { numRuns: 40 },
+    { numRuns: 30 },
   );
 });

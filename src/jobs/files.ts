@@ -19,6 +19,8 @@ export interface DataFiles {
   /** Bytes of the job's files; 0 where there are none. */
   sizeOf(id: string): Promise<number>;
   removeJob(id: string): Promise<void>;
+  /** For a job that ended without a result: by far the largest of its files, and nothing will go on from it. */
+  dropCheckpoint(id: string): Promise<void>;
   /** At a start: removes what was being uploaded or thrown away, and folders of jobs that are not known. */
   sweep(knownIds: Iterable<string>): Promise<void>;
   /** Holds the data folder for this process, until `release` or its end, however it ends. @throws Error if another process holds it */
@@ -86,6 +88,7 @@ export function openFiles(dataFolder: string): DataFiles {
       }
       await removeAll(trash);
     },
+    dropCheckpoint: (id) => removeAll(join(jobFolder(id), "checkpoint.safetensors")),
     async sweep(knownIds) {
       const known = new Set(knownIds);
       for await (const { name } of Deno.readDir(jobs)) {

@@ -173,6 +173,7 @@ export async function openLive(options: LiveOptions): Promise<Live> {
       }
       if (job.status === "queued") {
         if (store.cancel(id)) onCount({ what: "ended", outcome: "canceled" });
+        await files.dropCheckpoint(id);
         return { did: "canceled", job: record(id).job };
       }
       if (store.remove(id)) await files.removeJob(id);

@@ -4,6 +4,7 @@
  *
  * Invariant: a job that is running in the store is held by exactly one worker here, or by none while the server starts.
  */
+import type { DataFiles } from "./files.ts";
 import { Fault } from "./job.ts";
 import type { Device, FromWorker, Task } from "./messages.ts";
 import type { JobStore } from "./store.ts";
@@ -20,7 +21,7 @@ const LEAST_PATIENCE = 120_000;
 export interface SupervisorOptions {
   readonly store: JobStore;
   /** The files of a job. */
-  readonly files: { jobFolder(id: string): string; sizeOf(id: string): Promise<number> };
+  readonly files: Pick<DataFiles, "jobFolder" | "sizeOf" | "dropCheckpoint">;
   readonly command: { readonly command: string; readonly args: readonly string[] };
   /** How many GPU workers. */
   readonly workers: number;
@@ -141,6 +142,7 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
   function end(id: string, outcome: "succeeded" | "failed" | "canceled", write: () => void): void {
     canceling.delete(id);
     write();
+    if (outcome !== "succeeded") void options.files.dropCheckpoint(id);
     options.onCount({ what: "ended", outcome });
   }
 

@@ -100,17 +100,23 @@ export function refuseUnlessItFits(report: MemoryReport, limits: MemoryLimits): 
   throw new EngineError(`Cannot ${limits.action} at ${at}: ${why}; ${remedy}`, { kind: "memory" });
 }
 
-/** Plans grow with the size, so halving finds the largest multiple of GRAIN that fits. */
+/** Of the steps in which a size that did not fit is made smaller. */
+const SHRINK = 0.95;
+
+/**
+ * A multiple of GRAIN that fits, and little more would. Planning takes a good part of a second, so sizes are not searched but guessed: memory grows nearly with the
+ * area, and what a plan needs too much tells how far to go.
+ */
 function largestThatFits(limits: MemoryLimits, option: SizeOption): number | null {
-  const good = (value: number) => fits(option.planAt(value), limits);
-  let [least, most] = [SMALLEST / GRAIN, Math.ceil(option.value / GRAIN)];
-  if (SMALLEST >= option.value || !good(SMALLEST)) return null;
-  while (most - least > 1) {
-    const middle = Math.floor((least + most) / 2);
-    if (good(middle * GRAIN)) least = middle;
-    else most = middle;
+  const grained = (size: number) => Math.max(SMALLEST, GRAIN * Math.floor(size / GRAIN));
+  for (let size = option.value; size > SMALLEST;) {
+    const { largestBytes, totalBytes } = option.planAt(size);
+    const share = Math.min(limits.bindingBytes / largestBytes, (limits.totalBytes ?? Infinity) / totalBytes);
+    if (share >= 1 && size < option.value) return size;
+    const smaller = grained(size * (totalBytes === Infinity ? 0.5 : Math.min(SHRINK, Math.sqrt(share))));
+    size = smaller < size ? smaller : size - GRAIN;
   }
-  return least * GRAIN;
+  return SMALLEST < option.value && fits(option.planAt(SMALLEST), limits) ? SMALLEST : null;
 }
 
 export function megabytes(bytes: number): string {

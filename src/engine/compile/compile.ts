@@ -83,6 +83,8 @@ function emit(name: string, graph: Graph, profile: Profile, results: "io" | "sta
 function dispatch(value: Apply, plan: MemoryPlan, profile: Profile): Step {
   const { lower } = value.op;
   if (lower.kind !== "kernel") throw new Error(`Bug: ${describe(value)} reached emission`);
+  const large = [value, ...value.inputs].find(({ type }) => sizeOf(type.shape) > 0x7fffffff);
+  if (large) throw new EngineError(`Cannot address ${describe(large)}: more than 2^31 elements`, { kind: "memory" });
   const at = (operand: Value): { buffer: BufferId; operand: Operand } => {
     const { buffer, offset } = plan.placement.get(baseOf(operand))!;
     const layout = layoutIn(operand)!;
@@ -115,9 +117,6 @@ function dispatch(value: Apply, plan: MemoryPlan, profile: Profile): Step {
   const args = [...groups.flatMap((group) => group.buffers), target.buffer];
   if (args.length !== kernel.access.length) {
     throw new Error(`Bug: ${describe(value)} binds ${args.length} buffers, its kernel ${kernel.access.length}`);
-  }
-  if (sizeOf(value.type.shape) > 0x7fffffff) {
-    throw new EngineError(`Cannot address ${describe(value)}: more than 2^31 elements`);
   }
   return { kind: "dispatch", kernel, args, origin: value.scope };
 }

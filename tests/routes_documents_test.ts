@@ -67,7 +67,7 @@ Deno.test("documents: the API page is made of this server's own files", () =>
     const response = await ask("/docs");
     assert.match(response.headers.get("content-type")!, /^text\/html/);
     const html = await response.text();
-    const addresses = Array.from(html.matchAll(/(?:src|href)="([^"]+)"/g), ([, address]) => address);
+    const addresses = Array.from(html.matchAll(/(?:src|href)="(\/[^"]+)"/g), ([, address]) => address);
     assert.deepEqual(addresses, [
       "/assets/swagger-ui.css",
       "/assets/swagger-ui-bundle.js",

@@ -129,7 +129,7 @@ Deno.test("jobs: the result in each format, by Accept or by name, and not again 
     assert.deepEqual([unknown.status, await codeOf(unknown)], [422, "invalid_options"]);
   }));
 
-Deno.test("jobs: HEAD says what GET would, and opens nothing", () =>
+Deno.test("jobs: HEAD says what GET would, and leaves nothing open", () =>
   onStage({}, async (theatre) => {
     const { ask, worker } = theatre;
     const { id } = await queued(theatre);
@@ -144,6 +144,26 @@ Deno.test("jobs: HEAD says what GET would, and opens nothing", () =>
     await worker.succeed(id);
     const head = await ask(`/v1/jobs/${id}/result`, { method: "HEAD" });
     assert.equal(head.headers.get("content-length"), String(fixture("rgb-16.png").length));
+  }));
+
+Deno.test("jobs: a file that has just been replaced or removed is no broken answer", () =>
+  onStage({}, async (theatre) => {
+    const { ask, worker, service } = theatre;
+    const { id } = await queued(theatre);
+    worker.start();
+    await worker.succeed(id);
+    const served = await service.generator(id);
+    service.generator = () => Promise.resolve(served);
+    Deno.writeFileSync(served.path, new Uint8Array(7));
+    const replaced = await ask(`/v1/jobs/${id}/generator`);
+    assert.deepEqual([replaced.headers.get("content-length"), (await replaced.bytes()).length], ["7", 7]);
+    Deno.removeSync(served.path);
+    const response = await ask(`/v1/jobs/${id}/generator`);
+    assert.deepEqual([response.status, await codeOf(response.clone())], [404, "not_found"]);
+    for (const name of ["content-length", "content-disposition", "etag"]) {
+      assert.equal(response.headers.get(name), null);
+    }
+    await response.body?.cancel();
   }));
 
 Deno.test("jobs: DELETE cancels what waits or runs, and removes what has ended", () =>

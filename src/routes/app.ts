@@ -16,8 +16,9 @@ import { openMetrics } from "./metrics.ts";
 import { addModels } from "./models.ts";
 import { observe } from "./observe.ts";
 import { addPage } from "./page.ts";
-import { answerFault, errorHandler, nothingHere, refuseInvalid } from "./problem.ts";
+import { answerFault, errorHandler, nothingHere } from "./problem.ts";
 import { openReceiver } from "./receive.ts";
+import { refuseInvalid } from "./refusal.ts";
 import { addSplice } from "./splice.ts";
 export type { AppOptions, LogRecord } from "./environment.ts";
 

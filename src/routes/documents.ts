@@ -2,12 +2,10 @@
  * The server explains itself: its OpenAPI document, made from the routes, the page that shows it, made of our own files, and a page for each kind of problem, at the
  * address that problems name as their `type`.
  */
-import type { FaultCode } from "../jobs/job.ts";
-import { FAULTS } from "../jobs/job.ts";
-import { negotiate } from "./accept.ts";
-import { Fault } from "../jobs/job.ts";
-import type { Env, Shared } from "./environment.ts";
 import type { OpenAPIHono } from "@hono/zod-openapi";
+import { Fault, type FaultCode, FAULTS } from "../jobs/job.ts";
+import { negotiate } from "./accept.ts";
+import type { Env, Shared } from "./environment.ts";
 
 /** What to do about each kind of problem. */
 const remedies: Readonly<Record<FaultCode, string>> = {
@@ -97,7 +95,7 @@ function describe(app: OpenAPIHono<Env>, { version, keys }: Shared): object {
 }
 
 const pageOf = (title: string, body: string, head = "") =>
-  `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">` +
+  `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">` +
   `<title>${title} - Splice</title>${head}</head><body>${body}</body></html>\n`;
 
 const docsPage = pageOf(

@@ -25,6 +25,15 @@ interface FormSchema {
   readonly additionalProperties: false;
 }
 
+/** What the API page fills in where an option has no default. */
+const examples: Readonly<Record<string, object>> = {
+  preset: { examples: ["quick"] },
+  model: { examples: ["splice-tiny8"] },
+  size: { examples: [170] },
+  vit_side: { examples: [96] },
+  vit_longest: { examples: [205] },
+};
+
 /** Structure, appearance and all options of a training. */
 export function spliceForm({ allowPrivateWebhooks }: { allowPrivateWebhooks: boolean }): DocumentedForm {
   const pictures = {
@@ -34,6 +43,7 @@ export function spliceForm({ allowPrivateWebhooks }: { allowPrivateWebhooks: boo
   const webhook = {
     type: "string",
     format: "uri",
+    examples: ["https://example.invalid/hook"],
     description: "is sent the job as JSON when it starts and when it has ended" +
       (allowPrivateWebhooks ? "" : "; an address of the public internet"),
   };
@@ -105,7 +115,8 @@ function picture(description: string): object {
 /** The options as JSON Schema, by name. */
 function optionProperties(): Record<string, object> {
   const { properties = {} } = z.toJSONSchema(recipeSchema, { io: "input" });
-  return properties as Record<string, object>;
+  const named = Object.entries(properties as Record<string, object>);
+  return Object.fromEntries(named.map(([name, schema]) => [name, { ...schema, ...examples[name] }]));
 }
 
 function isFeatureOption(name: string): boolean {

@@ -5,7 +5,7 @@
 import { Fault, type FieldError } from "../jobs/job.ts";
 import type { JobService, Upload } from "../jobs/service.ts";
 import { type Part, type PartLimits, readParts } from "./multipart.ts";
-import { invalid } from "./problem.ts";
+import { invalid } from "./refusal.ts";
 import { pictureTypeOf, semblance } from "./sniff.ts";
 
 /** What a form may hold. */

@@ -8,7 +8,7 @@ export interface Sending {
   readonly name: string;
   /** Shown or saved? */
   readonly disposition: "inline" | "attachment";
-  /** May it be kept and asked for again? Answers to POSTs may not. */
+  /** May it be kept and bodiless for again? Answers to POSTs may not. */
   readonly kept: boolean;
   /** Called once the last byte is out, or nobody wants more. */
   readonly after?: () => Promise<void>;
@@ -24,25 +24,28 @@ const endings: Readonly<Record<string, string>> = {
 /** @throws Fault not_found if the file has gone in the meantime */
 export async function sendFile(c: Ask, served: Served, { name, disposition, kept, after }: Sending): Promise<Response> {
   const ending = endings[served.type];
+  const tagOf = (bytes: number, modified: Date | null) =>
+    kept && modified !== null ? `"${bytes.toString(36)}-${modified.getTime().toString(36)}-${ending ?? "x"}"` : null;
+  c.header("Cache-Control", kept ? "private, no-cache" : "no-store");
+  const known = tagOf(served.bytes, served.modified);
+  if (known !== null && knows(c, known)) {
+    await after?.();
+    c.header("ETag", known);
+    return c.body(null, 304);
+  }
+  // A preview may be replaced at any time: what is said of the file must be of the one that is sent.
+  const file = await open(served.path, after);
+  const { size, mtime } = await file.stat();
+  const tag = tagOf(size, mtime);
+  if (tag !== null) c.header("ETag", tag);
+  if (kept && mtime !== null) c.header("Last-Modified", mtime.toUTCString());
   c.header("Content-Type", served.type);
   c.header("Content-Disposition", `${disposition}; filename="${name}${ending === undefined ? "" : `.${ending}`}"`);
-  c.header("Cache-Control", kept ? "private, no-cache" : "no-store");
-  if (kept && served.modified !== null) {
-    const tag = `"${served.bytes.toString(36)}-${served.modified.getTime().toString(36)}-${ending ?? "x"}"`;
-    c.header("ETag", tag);
-    c.header("Last-Modified", served.modified.toUTCString());
-    if (knows(c, tag)) {
-      await after?.();
-      return c.body(null, 304);
-    }
-  }
-  c.header("Content-Length", String(served.bytes));
-  if (c.req.raw.method === "HEAD") {
-    await after?.();
-    return c.body(null);
-  }
-  const { readable } = await open(served.path, after);
-  return c.body(after === undefined ? readable : followed(readable, after));
+  c.header("Content-Length", String(size));
+  if (c.req.raw.method !== "HEAD") return c.body(after === undefined ? file.readable : followed(file.readable, after));
+  file.close();
+  await after?.();
+  return c.body(null);
 }
 
 /** Has the client the file of this tag already? */

@@ -58,8 +58,7 @@ async function openStage(options: { queue: number }): Promise<{ stage: Stage; cl
   };
   const succeeded = (id: string) => {
     const { status } = record(id).job;
-    if (!isFinal(status)) throw new Fault("not_finished", `The job is ${status}`);
-    if (status !== "succeeded") throw new Fault("no_result", `The job has ${status}`);
+    if (status !== "succeeded") throw new Fault(isFinal(status) ? "no_result" : "not_finished", `The job is ${status}`);
   };
   const served = async (path: string, type: string): Promise<Served> => {
     const { size, mtime } = await Deno.stat(path);

@@ -3,6 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { onFloor } from "./support/floor.ts";
+import { killHard } from "./support/server.ts";
 import { SEEDS } from "./support/stand_in_worker.ts";
 
 Deno.test("supervisor: jobs run one after the other, in the order in which they came", async () => {
@@ -36,7 +37,7 @@ Deno.test("supervisor: a worker's death costs only the steps since the last chec
   await onFloor({}, async ({ create, ended, until, store, supervisor, counted }) => {
     const id = await create({ steps: 40, seed: SEEDS.slow });
     await until(id, ({ step }) => step >= 12);
-    Deno.kill(supervisor.pids()[0], "SIGKILL");
+    await killHard(supervisor.pids()[0]);
     const job = await ended(id);
     assert.deepEqual([job.status, job.attempts], ["succeeded", 2]);
     const started = store.events(id, { after: 0, limit: 1000 }).filter(({ name }) => name === "started");
@@ -78,7 +79,7 @@ Deno.test("supervisor: a job canceled while its worker dies does not come back",
     await until(id, ({ step }) => step >= 1);
     const [pid] = supervisor.pids();
     supervisor.cancel(id);
-    Deno.kill(pid, "SIGKILL");
+    await killHard(pid);
     assert.equal((await ended(id)).status, "canceled");
   });
 });

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { selfCommand } from "../src/cli/launch.ts";
 import { encodeImage } from "../src/images/encode.ts";
 import { onFloor } from "./support/floor.ts";
+import { killHard } from "./support/server.ts";
 import { tinyModel, tinyPicture } from "./support/tiny.ts";
 
 const adapter = await navigator.gpu?.requestAdapter();
@@ -33,10 +34,10 @@ Deno.test({
 
       const killed = await create({ ...options, steps: 60 }, pictures);
       await until(killed, ({ step }) => step >= 1);
-      Deno.kill(supervisor.pids()[0], "SIGKILL");
+      await killHard(supervisor.pids()[0]);
       await until(killed, ({ attempts, step }) => attempts === 2 && step >= 1);
       await saved(`${folder}/jobs/${killed}/checkpoint.safetensors`);
-      Deno.kill(supervisor.pids()[0], "SIGKILL");
+      await killHard(supervisor.pids()[0]);
       const again = await ended(killed);
       assert.deepEqual([again.status, again.attempts], ["succeeded", 3], logged.join("\n"));
 

@@ -9,6 +9,7 @@ import {
   eventsOf,
   form,
   jobAt,
+  killHard,
   type SeenEvent,
   type Server,
   type ServerOptions,
@@ -147,7 +148,7 @@ serveTest(
     const { id } = await create(first, { steps: 120 });
     const seen = await follow(first, id, { enough: atStep(65) });
     const [worker] = await first.children();
-    Deno.kill(worker, "SIGKILL");
+    await killHard(worker);
     await first.kill();
     await withServer(settings, async (server) => {
       const rest = await follow(server, id, { after: counted(seen).at(-1)!.id! });
@@ -180,7 +181,7 @@ serveTest(
         // The first progress of each attempt is its worker's death.
         async each({ name }, before) {
           if (name !== "progress" || before.at(-1)?.name !== "started") return;
-          Deno.kill((await server.children())[0], "SIGKILL");
+          await killHard((await server.children())[0]);
         },
       });
       assert.deepEqual([seen.at(-1)?.name, seen.at(-1)?.data.error.status], ["failed", 500]);

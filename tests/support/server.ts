@@ -112,3 +112,9 @@ export async function* eventsOf(response: Response): AsyncGenerator<SeenEvent> {
 export async function jobAt(address: string, id: string): Promise<Job> {
   return await (await fetch(`${address}/v1/jobs/${id}`)).json();
 }
+
+/** SIGKILL, by way of the shell: Deno itself may only signal what it has started, unless it may start anything. */
+export async function killHard(pid: number): Promise<void> {
+  const { success } = await new Deno.Command("sh", { args: ["-c", 'kill -9 "$0"', String(pid)] }).output();
+  assert.ok(success, `process ${pid} could not be killed`);
+}

@@ -14,7 +14,7 @@ import { type FromWorker, type Task, type ToWorker, toWorkerSchema } from "../..
 export const PAINTER_SEEDS = {
   /** Fails at its fifth step. */
   fails: 404,
-  /** A tenth of a second a step, and four seconds to warm up. */
+  /** A tenth of a second a step, and a second and a half to warm up. */
   slow: 500,
 } as const;
 
@@ -75,7 +75,7 @@ async function train({ job, folder, recipe }: Run): Promise<void> {
     step: from,
     memory_bytes: 1 << 20,
   });
-  if (slow) await pause(4000);
+  if (slow) await pause(1500);
   for (let step = from + 1; step <= steps; step++) {
     await after(slow ? 100 : 4);
     if (interrupted?.job === job) {

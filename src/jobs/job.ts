@@ -161,3 +161,9 @@ export interface StoredEvent {
   readonly name: EventName;
   readonly data: string;
 }
+
+/** What is worth counting. */
+export type CountedEvent =
+  | { readonly what: "steps"; readonly seconds: readonly number[] }
+  | { readonly what: "ended"; readonly outcome: "succeeded" | "failed" | "canceled" }
+  | { readonly what: "restart" };

@@ -8,12 +8,12 @@ import { createJob, findModelForJob } from "./creation.ts";
 import { openFeeds } from "./feed.ts";
 import { readFeatureFields } from "./feature_fields.ts";
 import { openFiles } from "./files.ts";
-import { Fault, isFinal, type Job } from "./job.ts";
+import { type CountedEvent, Fault, isFinal, type Job } from "./job.ts";
 import type { ImageFormatName } from "./messages.ts";
 import { openRetention } from "./retention.ts";
 import type { JobService, Served } from "./service.ts";
 import { openStore } from "./store.ts";
-import { type CountedEvent, openSupervisor } from "./supervisor.ts";
+import { openSupervisor } from "./supervisor.ts";
 import { tend } from "./tended.ts";
 import { checkWebhookUrl, openWebhooks } from "./webhook.ts";
 

@@ -1,12 +1,9 @@
 /**
  * What the routes ask of the jobs' side: the one door between HTTP and everything behind it. Routes neither touch the store's rows nor the workers.
  */
-import type { Job, JobStatus } from "./job.ts";
+import type { CountedEvent, Job, JobStatus } from "./job.ts";
 import type { ImageFormatName } from "./messages.ts";
 import type { Feed } from "./feed.ts";
-import type { CountedEvent } from "./supervisor.ts";
-
-export type { CountedEvent };
 
 /** A request to train, its pictures already on the disk (in a folder that `openUpload` gave). */
 export interface CreateRequest {

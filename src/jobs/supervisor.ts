@@ -5,7 +5,7 @@
  * Invariant: a job that is running in the store is held by exactly one worker here, or by none while the server starts.
  */
 import type { DataFiles } from "./files.ts";
-import { Fault } from "./job.ts";
+import { type CountedEvent, Fault } from "./job.ts";
 import type { Device, FromWorker, Task } from "./messages.ts";
 import type { JobStore } from "./store.ts";
 import { tend, type Tended } from "./tended.ts";
@@ -30,12 +30,6 @@ export interface SupervisorOptions {
   onCount(event: CountedEvent): void;
   log(text: string): void;
 }
-
-/** What is worth counting. */
-export type CountedEvent =
-  | { readonly what: "steps"; readonly seconds: readonly number[] }
-  | { readonly what: "ended"; readonly outcome: "succeeded" | "failed" | "canceled" }
-  | { readonly what: "restart" };
 
 export interface Supervisor {
   /** There may be something to do: call it when a job was created. */

@@ -1,10 +1,10 @@
 /**
  * A floor of workers: a data folder of its own, a store, and a supervisor with real processes. What the workers are is the test's choice.
  */
-import { isFinal, type Job } from "../../src/jobs/job.ts";
+import { type CountedEvent, isFinal, type Job } from "../../src/jobs/job.ts";
 import { openFiles } from "../../src/jobs/files.ts";
 import { type JobStore, openStore } from "../../src/jobs/store.ts";
-import { type CountedEvent, openSupervisor, type Supervisor } from "../../src/jobs/supervisor.ts";
+import { openSupervisor, type Supervisor } from "../../src/jobs/supervisor.ts";
 import { recipe } from "./job_store.ts";
 import { standIn } from "./stand_in.ts";
 

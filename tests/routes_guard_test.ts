@@ -129,7 +129,7 @@ Deno.test("guard: creating requests are counted by client", () =>
     assert.equal(store.counts().queued, 2);
 
     const reading = await ask("/v1/jobs", { from: "192.0.2.1" });
-    assert.deepEqual([reading.status, reading.headers.get("ratelimit-limit")], [200, "6000"]);
+    assert.deepEqual([reading.status, reading.headers.get("ratelimit-limit")], [200, "60000"]);
     await reading.body?.cancel();
     const statuses: number[] = [];
     for (const from of ["2001:db8:1:2::1", "2001:db8:1:2:ffff::2", "2001:db8:1:2::3", "2001:db8:1:3::1"]) {

@@ -35,7 +35,7 @@ export function addServe(program: Command, finish: (code: number) => void): void
     .option("--queue <number>", "jobs that may wait", wholeNumber(1, 100_000), 100)
     .option("--keep <age>", "ended jobs are removed after this: 12h, 7d, ... or forever", "7d")
     .option("--keep-size <size>", "the oldest ended jobs are removed when all take more: 500M, 20G, ... or none", "20G")
-    .option("--rate-limit <number>", "new jobs a minute from one client; 0 for no limit", wholeNumber(0, 1e6), 60)
+    .option("--rate-limit <number>", "new jobs a minute from one client; 0 for no limit", wholeNumber(0, 1e6), 120)
     .option("--cors <origin>", "a site whose pages may use this server; may be repeated", collect, [])
     .option("--trust-proxy", "a proxy stands in front: take the client's address from its X-Forwarded-For")
     .option("--allow-private-webhooks", "webhooks may call private addresses too")

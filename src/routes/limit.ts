@@ -6,8 +6,8 @@ import { Fault } from "../jobs/job.ts";
 import type { AppOptions, Ask, Env } from "./environment.ts";
 
 const minute = 60_000;
-/** Requests a minute that create nothing. */
-const readingLimit = 6000;
+/** Requests a minute that create nothing: hundreds of readers behind one address may drop and come back. */
+const readingLimit = 60_000;
 /** Clients that are told apart; beyond these the longest known are forgotten. */
 const mostClients = 20_000;
 

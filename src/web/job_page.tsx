@@ -9,7 +9,7 @@ import { JobDone } from "./job_done.tsx";
 import { absence, leave, look, session } from "./job_session.ts";
 import { JobStage } from "./job_stage.tsx";
 import { type JobState, phaseOf } from "./job_state.ts";
-import { go } from "./location.ts";
+import { go, settleFocus } from "./location.ts";
 import { LossChart } from "./loss_chart.tsx";
 import { RemoteImage } from "./remote_image.tsx";
 import { SureButton } from "./sure_button.tsx";
@@ -34,6 +34,7 @@ export function JobPage({ id }: { id: string }) {
 }
 
 function Absent({ title, detail }: { title: string; detail: string }) {
+  useEffect(settleFocus, []);
   return (
     <div class="absent">
       <h1 tabIndex={-1}>{title}</h1>
@@ -50,6 +51,7 @@ function PresentJob({ state }: { state: JobState }) {
   const phase = phaseOf(state);
   const { job } = state;
   const trouble = useSignal<string | null>(null);
+  useEffect(settleFocus, []);
   const active = phase === "queued" || phase === "warming" || phase === "running";
 
   async function cancel(): Promise<void> {

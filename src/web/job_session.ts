@@ -40,8 +40,12 @@ export async function look(id: string): Promise<void> {
 
   let waiting: Followed[] = [];
   let heard = "";
-  /** Replays come in thousands, live events singly: both are drawn at most once a frame. */
+  let caughtUp = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  /** What was replayed counts at once, when it has all come: nobody wants to see it happen again. Live events are drawn as they come. */
   function apply(): void {
+    caughtUp = true;
+    clearTimeout(timer);
     if (signal.aborted || waiting.length === 0) return;
     const events = waiting;
     waiting = [];
@@ -54,8 +58,9 @@ export async function look(id: string): Promise<void> {
     wait,
     signal,
     onEvents(events) {
-      if (waiting.length === 0) setTimeout(apply, 30);
-      waiting.push(...events);
+      waiting = waiting.concat(events);
+      clearTimeout(timer);
+      timer = setTimeout(apply, caughtUp ? 20 : 150);
     },
     onConnection: (now) => connection.value = now,
   });

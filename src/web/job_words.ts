@@ -27,7 +27,7 @@ export function leadOf(state: JobState): string {
   const { job } = state;
   switch (phaseOf(state)) {
     case "queued":
-      return job.attempts > 0
+      return job.attempts > 0 || job.step > 0
         ? "It was interrupted, and goes on from its last checkpoint as soon as a device is free."
         : "It starts by itself when the jobs before it are done. You can close this page.";
     case "warming":

@@ -19,7 +19,9 @@ export function addressOf(place: Place): string {
   return place.view === "gallery" ? "/?gallery" : "/";
 }
 
-/** Goes there, as a link would, and tells screen readers by moving the focus to the new view's heading. */
+let unsettled = false;
+
+/** Goes there, as a link would. */
 export function go(to: Place): void {
   history.pushState(null, "", addressOf(to));
   arrive();
@@ -28,8 +30,16 @@ export function go(to: Place): void {
 function arrive(): void {
   place.value = readPlace(location.search);
   scrollTo(0, 0);
-  // After the new view is drawn.
-  requestAnimationFrame(() => document.querySelector<HTMLElement>("main h1")?.focus({ preventScroll: true }));
+  unsettled = true;
+  requestAnimationFrame(settleFocus);
+}
+
+/** After a change of views, moves the focus to the heading of the new one, so that screen readers hear where they are; views whose heading comes late call this. */
+export function settleFocus(): void {
+  const heading = document.querySelector<HTMLElement>("main h1:not(.unseen)");
+  if (!unsettled || !heading) return;
+  heading.focus({ preventScroll: true });
+  unsettled = false;
 }
 
 addEventListener("popstate", arrive);

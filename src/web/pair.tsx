@@ -1,7 +1,7 @@
 /** The two pictures of the draft, side by side, with a button that swaps them. Files that are dropped or pasted beside the two places go to the first empty one. */
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { choosePicture, faults, type Part, parts, pictures, ready, removePicture, swapPictures } from "./draft.ts";
+import { choosePicture, faults, type Part, parts, pictures, removePicture, swapPictures } from "./draft.ts";
 import { DropZone, Fault } from "./drop_zone.tsx";
 import { examples } from "./examples.ts";
 import { formatBytes } from "./format.ts";
@@ -14,6 +14,8 @@ const words = {
   appearance: { title: "Appearance", help: "Its colours, light and textures are taken.", Icon: AppearanceIcon },
 } as const;
 
+/** Files are being dragged somewhere over the page. */
+const dragging = signal(false);
 const crowded = signal<string | null>(null);
 
 /** Puts files where they are meant: one to the wanted part or the first empty one, two to both. */
@@ -30,24 +32,36 @@ async function take(files: readonly File[], wanted?: Part): Promise<void> {
 
 export function Pair() {
   useEffect(() => {
-    const over = (event: DragEvent) => event.preventDefault();
+    function over(event: DragEvent): void {
+      event.preventDefault();
+      dragging.value = true;
+    }
+    function leave(event: DragEvent): void {
+      if (event.relatedTarget === null) dragging.value = false;
+    }
+    // Seen before the places themselves take it.
+    const end = () => dragging.value = false;
     function drop(event: DragEvent): void {
       event.preventDefault();
       take(filesOf(event.dataTransfer));
     }
     const paste = (event: ClipboardEvent) => void take(filesOf(event.clipboardData));
     addEventListener("dragover", over);
+    addEventListener("dragleave", leave);
+    addEventListener("drop", end, true);
     addEventListener("drop", drop);
     document.addEventListener("paste", paste);
     return () => {
       removeEventListener("dragover", over);
+      removeEventListener("dragleave", leave);
+      removeEventListener("drop", end, true);
       removeEventListener("drop", drop);
       document.removeEventListener("paste", paste);
     };
   }, []);
   const filled = parts.some((part) => pictures[part].value !== null);
   return (
-    <div class="pair" data-ready={ready.value} style={rowStyle()}>
+    <div class="pair" data-dragging={dragging.value} style={rowStyle()}>
       <Place part="structure" />
       <button class="swap" type="button" onClick={swapPictures} disabled={!filled} title="Swap the two pictures">
         <SwapIcon />

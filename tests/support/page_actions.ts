@@ -9,9 +9,6 @@ export const button = (page: Page, name: string | RegExp) => page.getByRole("but
 /** Resolves when the job is in that phase. */
 export const phase = (page: Page, name: string) => page.waitForSelector(`.job[data-phase=${name}]`);
 
-/** The step that the progress line shows. */
-export const stepOf = async (page: Page) => Number(await page.locator(".progress-words b").textContent());
-
 /** Chooses one of the example pairs. */
 export async function choosePair(page: Page, at = 0): Promise<void> {
   await page.locator(".pair-button").nth(at).click();

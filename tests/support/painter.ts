@@ -16,6 +16,8 @@ export const PAINTER_SEEDS = {
   fails: 404,
   /** A tenth of a second a step, and a second and a half to warm up. */
   slow: 500,
+  /** Stands still after its thirtieth step until it is interrupted; goes on from there when it is started again. */
+  held: 600,
 } as const;
 
 const adapter = "Painter";
@@ -75,9 +77,10 @@ async function train({ job, folder, recipe }: Run): Promise<void> {
     step: from,
     memory_bytes: 1 << 20,
   });
-  if (slow) await pause(1500);
+  if (slow || seed === PAINTER_SEEDS.held) await pause(1500);
   for (let step = from + 1; step <= steps; step++) {
     await after(slow ? 100 : 4);
+    while (step === 31 && from === 0 && seed === PAINTER_SEEDS.held && interrupted?.job !== job) await after(20);
     if (interrupted?.job === job) {
       await Deno.writeTextFile(checkpoint, String(step - 1));
       return say({ say: interrupted.how, job });
@@ -86,7 +89,7 @@ async function train({ job, folder, recipe }: Run): Promise<void> {
       const detail = "Cannot go on: at step 5 the total loss is no number. Try a smaller learning_rate.";
       return say({ say: "failed", job, fault: { code: "untrainable", detail, errors: [] } });
     }
-    const pace = slow ? 10 : 250;
+    const pace = slow ? 10 : 50;
     const losses = lossesAt(step, recipe.entire_every);
     say({
       say: "progress",

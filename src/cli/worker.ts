@@ -35,13 +35,13 @@ async function work({ inspect }: WorkerOptions): Promise<number> {
   const leave = new AbortController();
   // Ctrl-C in a terminal reaches every process of the group; the server decides what becomes of its workers.
   Deno.addSignalListener("SIGINT", () => {});
+  yieldToOthers();
   if (inspect) {
     const { runInspector } = await import("../jobs/inspector.ts");
     await runInspector(common);
     return EXIT.done;
   }
   if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => leave.abort());
-  yieldToOthers();
   const { runWorker } = await import("../jobs/worker.ts");
   const { isLost } = await import("../jobs/blame.ts");
   try {
@@ -55,7 +55,7 @@ async function work({ inspect }: WorkerOptions): Promise<number> {
 }
 
 /**
- * A software adapter takes every core it can get; people who wait for a page, and the server that answers them, come first. Threads inherit it, so it is done before
+ * A software adapter, and a decoder, take every core they can get; people who wait for a page, and the server that answers them, come first. Threads inherit it, so it is done before
  * the device is opened.
  */
 function yieldToOthers(): void {

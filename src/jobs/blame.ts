@@ -24,7 +24,7 @@ export function asFault(error: unknown, log: (text: string) => void): Fault {
   if (error instanceof ImageError) return new Fault(error.code, error.message, { errors: fieldsOf(error.message) });
   if (error instanceof EngineError) {
     if (error.kind === "memory") return new Fault("memory", error.message, { errors: fieldsOf(error.message) });
-    return new Fault("untrainable", error.message);
+    return new Fault("untrainable", error.message, { errors: fieldsOf(error.message) });
   }
   if (error instanceof WeightsError) return new Fault("unknown_model", error.message);
   log(error instanceof Error ? error.stack ?? error.message : String(error));
@@ -38,7 +38,9 @@ export function asFault(error: unknown, log: (text: string) => void): Fault {
 function fieldsOf(message: string): FieldError[] {
   const fields = ["structure", "appearance", "image", "size", "vit_side"];
   const named = fields.filter((field) =>
-    new RegExp(`\\b${field} (\\d+ would fit|:)|^Cannot (use|read) ${field}:`).test(message)
+    new RegExp(`\\b${field} (\\d+ would fit|:)|^Cannot (use|read) ${field}:|^Cannot see the ${field} picture`).test(
+      message,
+    )
   );
   return named.map((field) => ({ field, message }));
 }

@@ -107,7 +107,9 @@ function PresentJob({ state }: { state: JobState }) {
       )}
       <div class="job-grid">
         <div class="job-main">
-          <JobStage state={state} />
+          <div class="mat">
+            <JobStage state={state} />
+          </div>
           {phase !== "succeeded" && <Progress state={state} />}
         </div>
         <aside class="job-side" aria-label="Details">

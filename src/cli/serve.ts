@@ -139,6 +139,7 @@ async function serve(options: ServeOptions): Promise<number> {
   await Promise.race([server.shutdown(), new Promise((resolve) => timer = setTimeout(resolve, LAST_ANSWERS))]);
   clearTimeout(timer);
   await ended;
+  await log.flush();
   return EXIT.done;
 }
 

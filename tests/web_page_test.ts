@@ -187,7 +187,15 @@ browserTest("errors at their fields, failures, the queue, cancelling, the galler
     await page.locator("#option-weight_cls:focus").waitFor();
     assert.deepEqual(browser.complaints(/status of 422/), []);
 
+    // The first answer is lost on its way: the page asks again, and there is one job all the same.
+    await page.route("**/v1/jobs", async (route) => {
+      await route.fetch();
+      await route.abort("connectionreset");
+    }, { times: 1 });
     await startJob(page, { weight_cls: 10, seed: PAINTER_SEEDS.fails });
+    const { jobs } = await (await fetch(`${server.address}/v1/jobs`)).json();
+    assert.equal(jobs.length, 1);
+    assert.deepEqual(browser.complaints(/ERR_CONNECTION_RESET/), []);
     await phase(page, "failed");
     assert.match((await page.locator(".notice").textContent())!, /Try a smaller learning_rate/);
     assert.equal(await page.locator("main h1").textContent(), "Failed");

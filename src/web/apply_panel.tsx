@@ -78,8 +78,9 @@ export function ApplyPanel({ job }: { job: Job }) {
       <Fault id="apply" text={fault.value} />
       {job.options.size !== undefined && (
         <p class="aside">
-          It was trained at {job.options.size} pixels.{" "}
-          <button class="link" type="button" onClick={paintWhole}>Paint the structure picture in full size</button>
+          Trained at {job.options.size} pixels.{" "}
+          <button class="link" type="button" onClick={paintWhole}>Paint the structure picture in full size</button>:
+          sharper, but parts may come out differently.
         </p>
       )}
       {one && (

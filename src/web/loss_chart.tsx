@@ -115,7 +115,7 @@ function settings(names: readonly string[], { place, steps, hidden, onHover }: S
     padding: [6, 14, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-    scales: { x: { time: false, range: [0, Math.max(1, steps)] }, y: { distr: 3 } },
+    scales: { x: { time: false, range: [0, Math.max(1, steps)] }, y: { distr: 3, range: around } },
     axes: [
       { ...axis, size: 24, gap: 6, space: 60, grid: { show: false } },
       {
@@ -145,6 +145,13 @@ function settings(names: readonly string[], { place, steps, hidden, onHover }: S
     ],
     hooks: { setCursor: [(plot) => onHover(plot.cursor.idx ?? null)] },
   };
+}
+
+/** A little room around the curves, at least a power of ten; nothing to draw gives null. */
+function around(_: UPlot, least: number | null, most: number | null): [number, number] {
+  if (least === null || most === null) return [0.1, 10];
+  const room = Math.max(1.3, Math.sqrt(12 / (most / least)));
+  return [least / room, most * room];
 }
 
 const powersOfTen = (_: UPlot, splits: number[]) => splits.map((value) => isPowerOfTen(value) ? value : null);

@@ -1,0 +1,213 @@
+/**
+ * How well a result did what was asked: three numbers of one triple of pictures, taken with the extractor that also judges the training.
+ *
+ * They compare results with each other, under one extractor at one size. They are no measure of beauty, and not the paper's: its table 2 has the masks of an
+ * off-the-shelf segmenter, here the extractor finds them itself. Invariant: the pictures are compared at the result's size, as they were in training.
+ */
+import { compile, f32, input, type Interpolation, type Loaded, type Runtime, type Value } from "../engine/mod.ts";
+import { fitPicture, type Picture } from "../images/picture.ts";
+import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../nets/vit.ts";
+import { checkSeen, type Extractor, uploadExtractor } from "./extractor.ts";
+import { refuseUnlessItFits, tryPlan } from "./memory.ts";
+import { type Foreground, foregroundOf, intersectionOverUnion } from "./normalised_cut.ts";
+
+/** The numbers of one triple; each is 0 (iou and cosine: 1) for the picture that would be perfect by it alone. */
+export interface Evaluation {
+  /** Mean squared difference of the self-similarities of the last block's keys, of result and structure picture. */
+  readonly structure_distance: number;
+  /** Mean squared difference of the last block's [CLS], of result and appearance picture; and the cosine of the two. */
+  readonly appearance_distance: number;
+  readonly appearance_cosine: number;
+  /** The same of the structure picture itself and the appearance picture: where the result began. */
+  readonly untouched_distance: number;
+  readonly untouched_cosine: number;
+  /** Intersection over union of the foreground masks of result and structure picture. */
+  readonly layout_iou: number;
+}
+
+export const MEASURES = [
+  "structure_distance",
+  "appearance_distance",
+  "appearance_cosine",
+  "untouched_distance",
+  "untouched_cosine",
+  "layout_iou",
+] as const satisfies readonly (keyof Evaluation)[];
+
+/** Said wherever the numbers are shown. */
+export const COMPARABLE =
+  "Comparable: results under the same extractor, at the same size of what it sees. Not comparable: other extractors or sizes; and the paper's table 2, whose " +
+  "IoU (0.88 on Wild-Pairs, 0.95 on mountains) is of an off-the-shelf segmenter's masks. Here the masks come from the extractor itself (a normalised cut of its keys), " +
+  "on the coarse grid of its patches; they may part sky from ground rather than animal from meadow.";
+
+export interface Triple {
+  readonly structure: Picture;
+  readonly appearance: Picture;
+  readonly result: Picture;
+}
+
+export interface Evaluated {
+  readonly numbers: Evaluation;
+  readonly masks: { readonly structure: Foreground; readonly result: Foreground };
+}
+
+export interface EvaluatorOptions {
+  readonly extractor: Extractor;
+  /** Short side of what the extractor sees, limit of its long side, and how pictures are resized to it. */
+  readonly side: number;
+  readonly longest: number;
+  readonly resize: Interpolation;
+  /** Bytes the device may use, where that is known. */
+  readonly memoryLimit?: number | undefined;
+}
+
+export interface Evaluator {
+  /** @throws Error where structure and result are not of one shape; EngineError where they do not fit the device or the extractor. */
+  evaluate(triple: Triple): Promise<Evaluated>;
+}
+
+interface Seen {
+  readonly rows: number;
+  readonly cols: number;
+  readonly cls: Float32Array;
+  readonly similarity: Float32Array;
+  readonly attention: Float64Array;
+}
+
+/** Compiles once for each size of picture; what it loads is freed with the runtime. */
+export function openEvaluator(runtime: Runtime, options: EvaluatorOptions): Evaluator {
+  const programs = new Map<string, Promise<Loaded>>();
+
+  async function load({ height, width }: Picture): Promise<Loaded> {
+    const { extractor, resize } = options;
+    const last = extractor.vit.depth - 1;
+    const plan = (side: number, longest: number) => {
+      const net = openVit(extractor.vit);
+      const image = input("image", f32(3, height, width));
+      const seen = seenSize(height, width, side, longest);
+      const { tokens, queries, keys } = vitBlocks(net, prepareImage(net, image, { ...seen, resize }), last)[last];
+      const roots = new Map<string, Value>([
+        ["tokens", tokens],
+        ["queries", queries],
+        ["keys", keys],
+        ["similarity", selfSimilarity(keys)],
+      ]);
+      return tryPlan(() => compile("evaluate", { roots }, { profile: runtime.gpu.profile }));
+    };
+    const { memory, compiled } = plan(options.side, options.longest);
+    refuseUnlessItFits(memory, {
+      action: "evaluate",
+      bindingBytes: runtime.gpu.limits.bindingBytes,
+      totalBytes: options.memoryLimit,
+      options: [{
+        name: "vit_side",
+        value: options.side,
+        planAt: (side) => plan(side, Math.floor(options.longest * side / options.side)).memory,
+      }],
+    });
+    const { prelude, step } = compiled!;
+    uploadExtractor(runtime, extractor, [prelude, step]);
+    if (prelude) runtime.run((await runtime.load([prelude]))[0]);
+    return (await runtime.load([step]))[0];
+  }
+
+  async function see(picture: Picture, name: string): Promise<Seen> {
+    const { patch, dim } = options.extractor.vit;
+    const { side, longest } = options;
+    checkSeen(picture, { name, patch, side, longest });
+    const size = `${picture.width}x${picture.height}`;
+    if (!programs.has(size)) programs.set(size, load(picture));
+    const program = await programs.get(size)!;
+    runtime.run(program, new Map([["image", picture.data]]));
+    const read = (root: string) => runtime.readOutput(program, root);
+    const [tokens, queries, keys] = [await read("tokens"), await read("queries"), await read("keys")];
+    const seen = seenSize(picture.height, picture.width, side, longest);
+    return {
+      rows: Math.floor(seen.height / patch),
+      cols: Math.floor(seen.width / patch),
+      cls: tokens.slice(0, dim),
+      similarity: await read("similarity"),
+      attention: attentionOfCls(queries, keys, dim),
+    };
+  }
+
+  return {
+    async evaluate({ structure, appearance, result }) {
+      const size = Math.max(result.width, result.height);
+      const [a, b] = [fitPicture(structure, size), fitPicture(appearance, size)];
+      const shape = ({ width, height }: Picture) => `${width} x ${height}`;
+      const [ofA, ofResult] = [await see(a, "structure"), await see(result, "result")];
+      if (ofA.rows !== ofResult.rows || ofA.cols !== ofResult.cols) {
+        throw new Error(
+          `Cannot compare the layouts of structure (${shape(structure)}) and result (${
+            shape(result)
+          }): the extractor sees ` +
+            `${ofA.cols} x ${ofA.rows} and ${ofResult.cols} x ${ofResult.rows} patches; give a result of the structure picture's proportions`,
+        );
+      }
+      const ofB = await see(b, "appearance");
+      const masks = { structure: foregroundOf(ofA), result: foregroundOf(ofResult) };
+      return {
+        numbers: {
+          structure_distance: meanSquare(ofResult.similarity, ofA.similarity),
+          appearance_distance: meanSquare(ofResult.cls, ofB.cls),
+          appearance_cosine: cosine(ofResult.cls, ofB.cls),
+          untouched_distance: meanSquare(ofA.cls, ofB.cls),
+          untouched_cosine: cosine(ofA.cls, ofB.cls),
+          layout_iou: intersectionOverUnion(masks.result.mask, masks.structure.mask),
+        },
+        masks,
+      };
+    },
+  };
+}
+
+/** Mean and sample deviation of each measure; the deviation of one alone is 0. */
+export function summarise(all: readonly Evaluation[]): Record<"mean" | "deviation", Evaluation> {
+  const entries = (of: (values: number[]) => number) =>
+    Object.fromEntries(MEASURES.map((name) => [name, of(all.map((one) => one[name]))])) as unknown as Evaluation;
+  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  return {
+    mean: entries(mean),
+    deviation: entries((values) => {
+      const centre = mean(values);
+      const squares = values.reduce((sum, value) => sum + (value - centre) ** 2, 0);
+      return values.length < 2 ? 0 : Math.sqrt(squares / (values.length - 1));
+    }),
+  };
+}
+
+/** [CLS]'s attention to the patches, the mean of its heads of 64 channels: [t - 1]. */
+function attentionOfCls(queries: Float32Array, keys: Float32Array, dim: number): Float64Array {
+  const head = 64;
+  const tokens = keys.length / dim;
+  const mean = new Float64Array(tokens - 1);
+  for (let from = 0; from < dim; from += head) {
+    const logits = Float64Array.from({ length: tokens }, (_, t) => {
+      let sum = 0;
+      for (let c = from; c < from + head; c++) sum += queries[c] * keys[t * dim + c];
+      return sum / Math.sqrt(head);
+    });
+    const top = Math.max(...logits);
+    const powers = logits.map((value) => Math.exp(value - top));
+    const total = powers.reduce((sum, value) => sum + value, 0);
+    for (let t = 1; t < tokens; t++) mean[t - 1] += powers[t] / total / (dim / head);
+  }
+  return mean;
+}
+
+function meanSquare(a: Float32Array, b: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i] - b[i]) ** 2;
+  return sum / a.length;
+}
+
+function cosine(a: Float32Array, b: Float32Array): number {
+  let [ab, aa, bb] = [0, 0, 0];
+  for (let i = 0; i < a.length; i++) {
+    ab += a[i] * b[i];
+    aa += a[i] * a[i];
+    bb += b[i] * b[i];
+  }
+  return ab / Math.max(Math.sqrt(aa * bb), 1e-30);
+}

@@ -217,18 +217,17 @@ export function vitBlocks(net: Vit, image: Value, last: number = net.shape.depth
 }
 
 export interface Features {
-  /** [1, D]: [CLS] of the last block's output, before the final norm. */
+  /** [1, D]: [CLS] of the block's output; of the last block, before the final norm. */
   readonly cls: () => Value;
-  /** [T, D]: keys of the last block, heads concatenated, [CLS] row included. */
+  /** [T, D]: keys of the block, heads concatenated, [CLS] row included. */
   readonly keys: () => Value;
 }
 
 /**
- * The features of the objective. Of the last block only what is asked for is built: keys need its first norm and one projection;
- * [CLS] needs keys and values of all rows, but query, attention and MLP of one.
+ * The features of one block, the last unless told otherwise: those of the objective. Of that block only what is asked for is built: keys
+ * need its first norm and one projection; [CLS] needs keys and values of all rows, but query, attention and MLP of one.
  */
-export function vitFeatures(net: Vit, image: Value): Features {
-  const last = net.shape.depth - 1;
+export function vitFeatures(net: Vit, image: Value, last: number = net.shape.depth - 1): Features {
   let x = embed(net, image);
   for (let block = 0; block < last; block++) x = runBlock(net, block, x).tokens;
   const scope = `block${last}`;

@@ -5,6 +5,7 @@ import { convOps } from "./conv.ts";
 import { elementwise, scalarOps } from "./elementwise.ts";
 import { matmulOps } from "./matmul.ts";
 import { movementOps } from "./movement.ts";
+import { noiseOps } from "./noise.ts";
 import { resampleOps } from "./resample.ts";
 import { rowOps } from "./rows.ts";
 import { broadcastOps } from "./broadcast.ts";
@@ -33,6 +34,7 @@ export {
 } from "./elementwise.ts";
 export { matmul } from "./matmul.ts";
 export { concat, crop, flip, permute, reshape, slice, transpose } from "./movement.ts";
+export { noiseKey, normal } from "./noise.ts";
 export { expand, full, sum, sumAll } from "./broadcast.ts";
 export { type Interpolation, resample } from "./resample.ts";
 export { batchNorm, layerNorm, mean, softmax } from "./rows.ts";
@@ -48,4 +50,5 @@ export const allOps: readonly Op[] = [
   ...attentionOps,
   ...convOps,
   ...resampleOps,
+  ...noiseOps,
 ];

@@ -4,6 +4,27 @@ import { any, applyOp, type CaseTable, indicesOf, reader, rowsOf, whole } from "
 
 const sum = (x: ArrayLike<number>) => Array.from(x).reduce((a, b) => a + b, 0);
 
+/** Threefry-2x32 as its paper writes it, in integers without bounds; then Box and Muller's transformation. */
+function normalNumbers(key: Float64Array, length: number): number[] {
+  const word = 2n ** 32n;
+  const half = (i: number) => BigInt.asUintN(16, BigInt(key[i]));
+  const k = [half(0) * 65536n + half(1), half(2) * 65536n + half(3)];
+  const keys = [...k, k[0] ^ k[1] ^ 0x1bd11bdan];
+  return Array.from({ length }, (_, i) => {
+    let [x, y] = [(BigInt(i) + k[0]) % word, k[1]];
+    for (let block = 0; block < 5; block++) {
+      for (const by of block % 2 === 0 ? [13n, 15n, 26n, 6n] : [17n, 29n, 16n, 24n]) {
+        x = (x + y) % word;
+        y = ((y * 2n ** by) % word + y / 2n ** (32n - by)) ^ x;
+      }
+      x = (x + keys[(block + 1) % 3]) % word;
+      y = (y + keys[(block + 2) % 3] + BigInt(block + 1)) % word;
+    }
+    const [u, v] = [(Number(x >> 9n) + 0.5) / 2 ** 23, Number(y >> 9n) / 2 ** 23];
+    return Math.sqrt(-2 * Math.log(u)) * Math.cos(2 * Math.PI * v);
+  });
+}
+
 export const movementCases: CaseTable = {
   reshape: {
     cases: [
@@ -146,6 +167,23 @@ export const movementCases: CaseTable = {
       build: () => applyOp("fill", [], { shape: [3, 5], literal: -0.1 }),
       formula: () => new Float64Array(15).fill(-0.1),
     }],
+  },
+  normal: {
+    cases: [
+      {
+        name: "two axes",
+        inputs: [whole(4)],
+        build: (key) => ops.add(ops.normal(key, [7, 150]), 0),
+        formula: (key) => normalNumbers(key, 1050),
+        roundings: 64,
+      },
+      {
+        name: "twice with one key",
+        inputs: [whole(4)],
+        build: (key) => ops.sub(ops.normal(key, [33]), ops.reshape(ops.normal(key, [3, 11]), [33])),
+        formula: () => new Float64Array(33),
+      },
+    ],
   },
   expand: {
     cases: [

@@ -4,6 +4,7 @@
  * for what only a model or a picture can tell (`model`, `size`, `vit_side`, `vit_longest`), and parsing a recipe's own JSON gives the same recipe.
  */
 import { z } from "zod";
+import { flagsOf, type OptionError, type OptionFlag, parseOptions } from "./options.ts";
 
 const weight = () => z.number().min(0).max(1e6);
 
@@ -71,11 +72,7 @@ export type Recipe = z.output<typeof recipeSchema>;
 export type RecipeName = keyof Recipe;
 export type Preset = NonNullable<Recipe["preset"]>;
 
-/** What is wrong with one option: `message` says what, why and what is wanted instead. */
-export interface RecipeError {
-  readonly field: string;
-  readonly message: string;
-}
+export type RecipeError = OptionError;
 
 const weightNames = ["weight_cls", "weight_ssim", "weight_id", "weight_entire_cls", "weight_entire_ssim"] as const;
 
@@ -88,70 +85,22 @@ export const presets: Readonly<Record<Preset, Readonly<Partial<Recipe>>>> = {
   paper: { model: "dino-vitb8", steps: 2000 },
 };
 
-/**
- * Completes and checks options as they come from a command line, a form (text for numbers and booleans) or JSON. An option that is absent or undefined takes its
- * value from the preset if there is one, else its default. Reports everything that is wrong at once, one message an option.
- */
+/** Completes and checks options, as `parseOptions` does; what is absent takes its value from the preset if there is one, else its default. */
 export function parseRecipe(
   input: Readonly<Record<string, unknown>>,
 ): { ok: true; recipe: Recipe } | { ok: false; errors: RecipeError[] } {
-  const given = Object.fromEntries(
-    Object.entries(input).filter(([, value]) => value !== undefined).map((
-      [name, value],
-    ) => [name, fromText(name, value)]),
-  );
-  const preset = recipeSchema.shape.preset.safeParse(given.preset).data;
-  const parsed = recipeSchema.safeParse({ ...(preset && presets[preset]), ...given });
-  if (parsed.success) return { ok: true, recipe: parsed.data };
-  const errors = new Map<string, string>();
-  for (const issue of parsed.error.issues) {
-    if (issue.code === "unrecognized_keys") {
-      for (const name of issue.keys) {
-        errors.set(name, `Cannot use ${name}: there is no such option; did you mean ${closestName(name)}?`);
-      }
-    } else {
-      const name = issue.path[0] as RecipeName;
-      const why = issue.code === "custom" ? issue.message : `it must be ${expectation(name)}`;
-      if (!errors.has(name)) {
-        errors.set(name, `Cannot use ${name} = ${shown(input[name])}: ${why}`);
-      }
-    }
-  }
-  return { ok: false, errors: Array.from(errors, ([field, message]) => ({ field, message })) };
-}
-
-/** One option of the command line, made from the schema. */
-export interface OptionFlag {
-  readonly name: RecipeName;
-  /** As commander reads it: `--weight-cls <number>`, or `--no-augment` for what is on by default. */
-  readonly flag: string;
-  readonly description: string;
-  /** For help only: hand it to the parser as a value, and it would win over a preset. */
-  readonly default: string | number | boolean | undefined;
+  const parsed = parseOptions(recipeSchema, input, (given) => {
+    const preset = recipeSchema.shape.preset.safeParse(given.preset).data;
+    return preset && presets[preset];
+  });
+  return parsed.ok ? { ok: true, recipe: parsed.options } : parsed;
 }
 
 /** The command line's options, in the order of help. */
-export function optionFlags(): OptionFlag[] {
-  return recipeNames.map((name) => {
-    const { kind, fallback, description, choices } = describe(name);
-    const dashed = name.replaceAll("_", "-");
-    if (kind === "boolean" && fallback === true) {
-      return {
-        name,
-        flag: `--no-${dashed}`,
-        description: `do not ${description}, but on the whole pictures`,
-        default: undefined,
-      };
-    }
-    const value = choices
-      ? ` <${choices.join("|")}>`
-      : kind === "boolean"
-      ? ""
-      : kind === "number"
-      ? " <number>"
-      : " <text>";
-    return { name, flag: `--${dashed}${value}`, description, default: fallback };
-  });
+export function optionFlags(): OptionFlag<RecipeName>[] {
+  return flagsOf(recipeSchema, recipeNames).map((flag) =>
+    flag.name === "augment" ? { ...flag, description: `${flag.description}, but on the whole pictures` } : flag
+  );
 }
 
 /**
@@ -165,70 +114,4 @@ export function vitSize(
   const side = recipe.vit_side ?? nativeSide;
   const usual = nativeSide === 224 ? Math.max(480, side) : Math.floor(side * 15 / 7);
   return { side, longest: recipe.vit_longest ?? usual };
-}
-
-/** A value as messages quote it. */
-function shown(value: unknown): string {
-  const text = typeof value === "string" ? JSON.stringify(value) : String(value);
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
-}
-
-interface Described {
-  readonly kind: "number" | "boolean" | "string";
-  readonly fallback: string | number | boolean | undefined;
-  readonly description: string;
-  readonly choices?: readonly string[];
-  /** Of numbers: the bounds, and whether they are whole. */
-  readonly range?: { readonly least: number; readonly most: number; readonly whole: boolean };
-}
-
-/** What the schema says of one option. */
-function describe(name: RecipeName): Described {
-  const outer = recipeSchema.shape[name];
-  const fallback = outer instanceof z.ZodDefault ? outer.def.defaultValue : undefined;
-  const inner = outer.unwrap();
-  const common = { fallback, description: outer.description ?? "" };
-  if (inner instanceof z.ZodEnum) return { ...common, kind: "string", choices: inner.options };
-  if (inner instanceof z.ZodBoolean) return { ...common, kind: "boolean" };
-  if (inner instanceof z.ZodString) return { ...common, kind: "string" };
-  const range = { least: inner.minValue ?? -Infinity, most: inner.maxValue ?? Infinity, whole: inner.isInt };
-  return { ...common, kind: "number", range };
-}
-
-/** What a value of this option has to be, for messages. */
-function expectation(name: RecipeName): string {
-  const { kind, choices, range } = describe(name);
-  if (choices) return choices.join(" or ");
-  if (range) return `a ${range.whole ? "whole " : ""}number from ${range.least} to ${range.most}`;
-  return kind === "boolean" ? "true or false" : "a name";
-}
-
-/** Forms and flags carry text: reads it as the option's own type where it can, and leaves the rest for the schema to refuse. */
-function fromText(name: string, value: unknown): unknown {
-  if (typeof value !== "string" || !Object.hasOwn(recipeSchema.shape, name)) return value;
-  const { kind } = describe(name as RecipeName);
-  const text = value.trim();
-  if (kind === "number") return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : value;
-  if (kind === "boolean") return text === "true" ? true : text === "false" ? false : value;
-  return text;
-}
-
-function closestName(name: string): RecipeName {
-  const plain = name.toLowerCase().replaceAll("-", "_");
-  return recipeNames.map((known) => ({ known, far: editDistance(plain, known) })).reduce((best, one) =>
-    one.far < best.far ? one : best
-  ).known;
-}
-
-/** Levenshtein's distance: how many characters to insert, delete or replace. */
-function editDistance(a: string, b: string): number {
-  let above = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      row.push(Math.min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    }
-    above = row;
-  }
-  return above[b.length];
 }

@@ -21,6 +21,7 @@ function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 const text = (value: string) => new TextEncoder().encode(value);
 
 Deno.test("channel: messages arrive in order, however the pipe cuts them, among whatever else is printed", async () => {
+  // deno-lint-ignore no-control-regex
   const noise = fc.string({ unit: "grapheme" }).filter((line) => !/[\n\x1e\r]/.test(line) && line.trim() !== "");
   const step = fc.oneof(
     fc.record({ say: fc.constant("preview" as const), job: fc.string({ unit: "grapheme" }), step: fc.nat() }, {

@@ -102,3 +102,39 @@ Deno.test("supervisor: stopping saves the running job, which waits in its old pl
     assert.deepEqual([second.job.status, second.job.position], ["queued", 2]);
   });
 });
+
+Deno.test("supervisor: what the store cannot take is offered again; the worker and those behind are not harmed", async () => {
+  await onFloor({}, async ({ create, ended, until, names, store, supervisor, logged }) => {
+    const full = <A extends unknown[], T>(times: number, write: (...values: A) => T) => (...values: A): T => {
+      if (times-- > 0) throw new Error("database or disk is full");
+      return write(...values);
+    };
+    const { succeed, progress, claim, requeue } = store;
+    store.succeed = full(1, succeed);
+    store.progress = full(2, progress);
+    store.claim = full(1, claim);
+    store.requeue = full(1, requeue);
+    const first = await create({ steps: 30, seed: SEEDS.slow });
+    const next = await create({ steps: 3 });
+    const [pid] = supervisor.pids();
+    await until(first, ({ step }) => step >= 3);
+    assert.deepEqual(supervisor.pids(), [pid], "the worker was ended because the store failed");
+    Deno.kill(pid, "SIGKILL");
+    const job = await ended(first);
+    assert.deepEqual([job.status, job.attempts], ["succeeded", 2], logged.join("\n"));
+    assert.equal(names(first).filter((name) => name === "succeeded").length, 1);
+    assert.equal((await ended(next)).status, "succeeded");
+  });
+});
+
+Deno.test("supervisor: a worker that is told to leave by a signal costs its job no life", async () => {
+  await onFloor({}, async ({ create, ended, until, store, supervisor }) => {
+    const id = await create({ steps: 60, seed: SEEDS.slow });
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      await until(id, ({ attempts, step }) => attempts === attempt && step > 3 * attempt);
+      Deno.kill(supervisor.pids()[0], "SIGTERM");
+    }
+    const job = await ended(id);
+    assert.deepEqual([job.status, job.attempts, store.get(id)!.deaths], ["succeeded", 4, 0]);
+  });
+});

@@ -79,6 +79,7 @@ async function serve(options: ServeOptions): Promise<number> {
   const { openApp } = await import("../routes/app.ts");
   const { modelStore } = await import("./surroundings.ts");
   const log = await openLog();
+  surviveSurprises((error) => log.record({ what: "error", request: "-", error }));
   const data = dataFolder(options.data);
   const live = await openLive({
     dataFolder: data,
@@ -134,13 +135,24 @@ async function serve(options: ServeOptions): Promise<number> {
   }
   await stopSignal();
   log.text("stopping: running jobs are saved and go on after the next start; a second signal ends at once");
-  const ended = live.stop();
   let timer: ReturnType<typeof setTimeout> | undefined;
-  await Promise.race([server.shutdown(), new Promise((resolve) => timer = setTimeout(resolve, LAST_ANSWERS))]);
+  const late = new Promise((resolve) => timer = setTimeout(resolve, LAST_ANSWERS));
+  await live.stop(Promise.race([server.shutdown(), late]));
   clearTimeout(timer);
-  await ended;
   await log.flush();
   return EXIT.done;
+}
+
+/** An error that nobody waited for would end the process, with all its streams; it is a bug, and goes to the log. */
+function surviveSurprises(tell: (error: unknown) => void): void {
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    tell(event.reason);
+  });
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    tell(event.error);
+  });
 }
 
 /** Resolves at the first Ctrl-C or SIGTERM; the second ends the process. */

@@ -6,6 +6,7 @@ import { ImageError } from "../images/picture.ts";
 import { WeightsError } from "../weights/tensor.ts";
 import { Fault, type FieldError } from "./job.ts";
 import type { FromWorker } from "./messages.ts";
+import { storageFault } from "./storage_fault.ts";
 
 /** The process's device is of no use any more. */
 export const isLost = (error: unknown): boolean => error instanceof EngineError && error.kind === "lost";
@@ -25,6 +26,11 @@ export function asFault(error: unknown, log: (text: string) => void): Fault {
   if (error instanceof EngineError) {
     if (error.kind === "memory") return new Fault("memory", error.message, { errors: fieldsOf(error.message) });
     return new Fault("untrainable", error.message, { errors: fieldsOf(error.message) });
+  }
+  const storage = storageFault(error);
+  if (storage) {
+    log(error instanceof Error ? error.message : String(error));
+    return storage;
   }
   if (error instanceof WeightsError) return new Fault("unknown_model", error.message);
   log(error instanceof Error ? error.stack ?? error.message : String(error));

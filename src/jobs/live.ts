@@ -8,10 +8,12 @@ import { createJob, findModelForJob } from "./creation.ts";
 import { openFeeds } from "./feed.ts";
 import { readFeatureFields } from "./feature_fields.ts";
 import { openFiles } from "./files.ts";
+import { whenEnded } from "./when_ended.ts";
 import { type CountedEvent, Fault, isFinal, type Job } from "./job.ts";
-import type { ImageFormatName } from "./messages.ts";
+import type { ImageFormatName, Task } from "./messages.ts";
 import { openRetention } from "./retention.ts";
 import type { JobService, Served } from "./service.ts";
+import { onDisk } from "./storage_fault.ts";
 import { openStore } from "./store.ts";
 import { openSupervisor } from "./supervisor.ts";
 import { tend } from "./tended.ts";
@@ -40,8 +42,8 @@ export interface Live {
   readonly service: JobService;
   /** Aborted when the server begins to stop. */
   readonly stopping: AbortSignal;
-  /** Saves running jobs, which go back to the queue, and ends every process. */
-  stop(): Promise<void>;
+  /** Saves running jobs, which go back to the queue, and ends every process. The store is there until `answered`, for requests that are under way. */
+  stop(answered?: Promise<unknown>): Promise<void>;
 }
 
 /** No picture within the limits takes this long to look at or to write, in ms. */
@@ -64,6 +66,7 @@ export async function openLive(options: LiveOptions): Promise<Live> {
   const listeners = new Set<(event: CountedEvent) => void>();
   const onCount = (event: CountedEvent) => listeners.forEach((listener) => listener(event));
   const stopping = new AbortController();
+  let stopped: Promise<void> | undefined;
 
   const supervisor = openSupervisor({
     store,
@@ -80,6 +83,7 @@ export async function openLive(options: LiveOptions): Promise<Live> {
     onMessage: () => {},
     onDeath: () => onCount({ what: "restart" }),
     patience: () => Infinity, // its calls have their own limit
+    callsAtOnce: 1,
     log,
   });
   const webhooks = openWebhooks({
@@ -96,7 +100,7 @@ export async function openLive(options: LiveOptions): Promise<Live> {
     files,
     models,
     queue: options.queue,
-    inspect: (task: Parameters<typeof inspector.call>[0]) => inspector.call(task, { limit: INSPECTION }),
+    inspect,
     device: () => ({ device: supervisor.device(), plannedBytes: supervisor.plannedBytes() }),
     checkWebhook: (url: string) => checkWebhookUrl(url, { allowPrivate: options.allowPrivateWebhooks }),
   };
@@ -125,10 +129,32 @@ export async function openLive(options: LiveOptions): Promise<Live> {
     const { size, mtime } = await Deno.stat(path);
     return { path, type, bytes: size, modified: mtime };
   }
+  /** Its files may be removed at any moment. @throws Fault unknown_job, not_found */
+  async function ofJob<T>(id: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      record(id);
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      throw new Fault("not_found", "The file has gone from the server's data folder; start the job again");
+    }
+  }
+  /** Has the inspector look at pictures. What brings down two of its processes, or holds one up for ever, is taken for damaged. */
+  async function inspect(task: Extract<Task, { task: "inspect" }>): Promise<void> {
+    const fields = task.pictures.map(({ field }) => field);
+    await inspector.call(task, {
+      limit: INSPECTION,
+      blame(why) {
+        const message = `Cannot use ${
+          fields.join(" and ")
+        }: ${why}; save the picture anew with another program, or smaller`;
+        return new Fault("damaged", message, { errors: fields.map((field) => ({ field, message })) });
+      },
+    });
+  }
   /** A task of a GPU worker on a picture that the inspector has found good. */
   async function checked(folder: string, run: () => Promise<void>): Promise<void> {
-    const pictures = [{ field: "image", path: join(folder, "image") }];
-    await inspector.call({ task: "inspect", pictures, training: null }, { limit: INSPECTION });
+    await inspect({ task: "inspect", pictures: [{ field: "image", path: join(folder, "image") }], training: null });
     await run();
   }
 
@@ -136,6 +162,7 @@ export async function openLive(options: LiveOptions): Promise<Live> {
   async function converted(id: string, format: ImageFormatName): Promise<string> {
     const from = files.jobFile(id, "result.png");
     if (format === "png") return from;
+    await Deno.stat(from);
     const to = files.jobFile(id, `result.${SUFFIX[format]}`);
     if (await Deno.stat(to).then(() => true, () => false)) return to;
     const running = conversions.get(to) ??
@@ -148,10 +175,15 @@ export async function openLive(options: LiveOptions): Promise<Live> {
   }
 
   const service: JobService = {
-    openUpload: () => files.openUpload(),
+    async openUpload() {
+      const upload = await onDisk(() => files.openUpload());
+      return { ...upload, write: (field, bytes) => onDisk(() => upload.write(field, bytes)) };
+    },
     async create(request) {
-      if (stopping.signal.aborted) throw stopped();
-      const created = await createJob(request, creation);
+      if (stopping.signal.aborted) {
+        throw new Fault("unavailable", "The server is being restarted; try again in a moment", { retryAfter: 10 });
+      }
+      const created = await onDisk(() => createJob(request, creation));
       supervisor.assign();
       return { job: record(created.job.id).job, replayed: created.replayed };
     },
@@ -172,38 +204,42 @@ export async function openLive(options: LiveOptions): Promise<Live> {
         return { did: "canceling", job };
       }
       if (job.status === "queued") {
-        if (store.cancel(id)) onCount({ what: "ended", outcome: "canceled" });
+        if (await onDisk(() => store.cancel(id))) onCount({ what: "ended", outcome: "canceled" });
         await files.dropCheckpoint(id);
         return { did: "canceled", job: record(id).job };
       }
-      if (store.remove(id)) await files.removeJob(id);
+      if (await onDisk(() => store.remove(id))) {
+        await files.removeJob(id).catch((error) => log(`the files of job ${id} stay until the next start: ${error}`));
+      }
       return { did: "removed" };
     },
     feed: (id, after) => feeds.open(id, after),
-    finished: (id) => finished(id),
+    finished: (id) => whenEnded(id, { store, stopping: stopping.signal }),
     async result(id, format) {
       succeeded(id);
-      return await served(await converted(id, format), `image/${format}`);
+      return await ofJob(id, async () => await served(await converted(id, format), `image/${format}`));
     },
     async preview(id) {
       if (record(id).previewStep === null) {
         throw new Fault("not_found", "The job has no preview yet; its events tell when there is one");
       }
-      return await served(files.jobFile(id, "preview.jpg"), "image/jpeg");
+      return await ofJob(id, () => served(files.jobFile(id, "preview.jpg"), "image/jpeg"));
     },
     async generator(id) {
       succeeded(id);
-      return await served(files.jobFile(id, "generator.safetensors"), "application/octet-stream");
+      return await ofJob(id, () => served(files.jobFile(id, "generator.safetensors"), "application/octet-stream"));
     },
     async input(id, name) {
       record(id);
-      return await served(files.jobFile(id, name), "application/octet-stream");
+      return await ofJob(id, () => served(files.jobFile(id, name), "application/octet-stream"));
     },
     async apply(id, upload, format) {
       succeeded(id);
       const out = join(upload.folder, `result.${SUFFIX[format]}`);
       const [generator, picture] = [files.jobFile(id, "generator.safetensors"), join(upload.folder, "image")];
-      await checked(upload.folder, () => supervisor.call({ task: "apply", generator, picture, out, format }));
+      await ofJob(id, () => Deno.stat(generator));
+      const task = { task: "apply", generator, picture, out, format } as const;
+      await checked(upload.folder, () => ofJob(id, () => supervisor.call(task)));
       return await served(out, `image/${format}`);
     },
     async features(upload, fields) {
@@ -243,43 +279,17 @@ export async function openLive(options: LiveOptions): Promise<Live> {
     },
   };
 
-  function finished(id: string): Promise<Job> {
-    return new Promise((resolve, reject) => {
-      const look = (changed: string) => {
-        if (changed !== id) return;
-        const job = store.get(id)?.job;
-        if (job && !isFinal(job.status)) return;
-        done();
-        if (job) resolve(job);
-        else reject(new Fault("unknown_job", "The job was removed while you waited for it"));
-      };
-      const interrupted = () => {
-        done();
-        reject(stopped(`The server is being restarted, and the job goes on afterwards: look at /v1/jobs/${id}`));
-      };
-      const forget = store.onChange(look);
-      stopping.signal.addEventListener("abort", interrupted);
-      function done() {
-        forget();
-        stopping.signal.removeEventListener("abort", interrupted);
-      }
-      look(id);
-    });
-  }
-
   return {
     service,
     stopping: stopping.signal,
-    async stop() {
-      stopping.abort();
-      feeds.interrupt();
-      retention.close();
-      await Promise.all([supervisor.stop(GRACE), inspector.stop(1000), webhooks.close()]);
-      store.close();
-      lock.release();
-    },
+    stop: (answered) => stopped ??= stop(answered),
   };
-}
 
-const stopped = (detail = "The server is being restarted; try again in a moment") =>
-  new Fault("unavailable", detail, { retryAfter: 10 });
+  async function stop(answered?: Promise<unknown>): Promise<void> {
+    stopping.abort();
+    feeds.interrupt();
+    await Promise.all([supervisor.stop(GRACE), inspector.stop(1000), webhooks.close(), retention.close(), answered]);
+    store.close();
+    lock.release();
+  }
+}

@@ -17,6 +17,10 @@ const PATIENCE = 600_000;
 /** Once steps are timed: this many of them, but at least this long, in ms. */
 const PATIENT_STEPS = 20;
 const LEAST_PATIENCE = 120_000;
+/** How many calls a worker is given at a time: it answers them between two steps, which can take seconds. */
+const CALLS_AT_ONCE = 8;
+/** What the store could not take, over a full disk for one, it is offered again after this, in ms. */
+const RETRY = 1000;
 
 export interface SupervisorOptions {
   readonly store: JobStore;
@@ -34,7 +38,7 @@ export interface SupervisorOptions {
 export interface Supervisor {
   /** There may be something to do: call it when a job was created. */
   assign(): void;
-  /** Ends a running job after the step it is at. */
+  /** Ends a running job (it must be one) after the step it is at. */
   cancel(id: string): void;
   isCanceling(id: string): boolean;
   /** Has a task done by the worker with the least to do. @throws Fault */
@@ -58,13 +62,17 @@ interface Post {
   planned: number;
   /** Of the last step that was timed, in ms. */
   stepTime: number | null;
+  /** Its process is about to end, and takes nothing more. */
+  leaving: boolean;
 }
 
 export function openSupervisor(options: SupervisorOptions): Supervisor {
   const { store, log } = options;
   const canceling = new Set<string>();
+  const settling = new Set<Promise<void>>();
   let stopping = false;
   let largestPlan = 0;
+  let later: ReturnType<typeof setTimeout> | undefined;
   const posts: Post[] = Array.from({ length: options.workers }, (_, i) => openPost(`GPU worker ${i + 1}`));
 
   function openPost(name: string): Post {
@@ -74,7 +82,8 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
         command: options.command,
         log,
         onMessage: (message) => hear(post, message),
-        onDeath: () => bury(post),
+        onDeath: (_, { left }) => bury(post, left),
+        callsAtOnce: CALLS_AT_ONCE,
         patience: () =>
           post.job === null || post.stepTime === null
             ? PATIENCE
@@ -83,12 +92,38 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
       job: null,
       planned: 0,
       stepTime: null,
+      leaving: false,
     };
     return post;
   }
 
+  /** Does now, or as soon as the store takes it, what must not be lost. */
+  function insist(id: string, write: () => void, again = false): void {
+    try {
+      write();
+      if (again) assign();
+    } catch (error) {
+      if (stopping) return; // the next start finds the job as it was, and goes on from there
+      if (!again) complain(`what became of job ${id} cannot be noted yet`, error);
+      setTimeout(() => stopping || insist(id, write, true), RETRY);
+    }
+  }
+
+  /** What `stop` waits for. */
+  function settle(work: Promise<void>): void {
+    settling.add(work);
+    void work.finally(() => settling.delete(work));
+  }
+
+  function complain(what: string, error: unknown): void {
+    log(`${what}: ${error instanceof Error ? error.stack : error}`);
+  }
+
   function hear(post: Post, message: FromWorker): void {
-    if (message.say === "ready") return assign();
+    if (message.say === "ready") {
+      post.leaving = false;
+      return assign();
+    }
     if (!("job" in message) || message.job !== post.job) return;
     const id = message.job;
     switch (message.say) {
@@ -108,7 +143,7 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
         return store.preview(id, message.step);
       case "succeeded":
         leave(post);
-        void succeed(id);
+        settle(succeed(id));
         return assign();
       case "failed": {
         leave(post);
@@ -122,6 +157,7 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
         return assign();
       case "stopped":
         leave(post);
+        post.leaving = true;
         giveBack(id, { died: false });
         return assign();
     }
@@ -134,10 +170,13 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
   }
 
   function end(id: string, outcome: "succeeded" | "failed" | "canceled", write: () => void): void {
-    canceling.delete(id);
-    write();
-    if (outcome !== "succeeded") void options.files.dropCheckpoint(id);
-    options.onCount({ what: "ended", outcome });
+    insist(id, () => {
+      write();
+      canceling.delete(id);
+      options.onCount({ what: "ended", outcome });
+    });
+    if (outcome === "succeeded") return;
+    settle(options.files.dropCheckpoint(id).catch((error) => complain(`the checkpoint of job ${id} stays`, error)));
   }
 
   function leave(post: Post): void {
@@ -147,7 +186,11 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
   }
 
   /** A job that can go on elsewhere, unless its user has had enough of it. */
-  function giveBack(id: string, { died }: { died: boolean }): void {
+  function giveBack(id: string, how: { died: boolean }): void {
+    insist(id, () => giveBackNow(id, how));
+  }
+
+  function giveBackNow(id: string, { died }: { died: boolean }): void {
     if (canceling.has(id)) return end(id, "canceled", () => store.cancel(id));
     const record = store.get(id);
     if (!record || record.job.status !== "running") return;
@@ -162,40 +205,43 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
     store.requeue(id, { died });
   }
 
-  function bury(post: Post): void {
+  function bury(post: Post, left: boolean): void {
     options.onCount({ what: "restart" });
     const id = post.job;
     leave(post);
-    if (id !== null) giveBack(id, { died: true });
+    if (id !== null) giveBack(id, { died: !left });
     assign();
   }
 
   function assign(): void {
     if (stopping) return;
-    for (const post of posts) {
-      if (post.job !== null || !post.worker.device()) continue;
-      const record = store.claim();
-      if (!record) return;
-      post.job = record.job.id;
-      void send(post, record.job.id);
+    try {
+      for (const post of posts) {
+        if (post.job !== null || post.leaving || !post.worker.device()) continue;
+        const record = store.claim();
+        if (!record) break;
+        post.job = record.job.id;
+        void send(post, record.job.id);
+      }
+      later = undefined;
+    } catch (error) {
+      if (later === undefined) complain("no job can be started yet", error);
+      clearTimeout(later);
+      later = setTimeout(assign, RETRY);
     }
   }
 
   async function send(post: Post, id: string): Promise<void> {
-    const record = store.get(id);
-    if (!record) return leave(post);
-    const recipe = record.job.options;
     try {
+      const recipe = store.get(id)!.job.options;
       const model = await options.findModel(recipe.model!);
       if (post.job !== id) return; // the worker died meanwhile
       post.worker.send({ say: "run", job: id, folder: options.files.jobFolder(id), recipe, model });
       if (canceling.has(id)) post.worker.send({ say: "cancel", job: id });
     } catch (error) {
-      if (post.job !== id) return;
+      if (post.job !== id || stopping) return;
       leave(post);
-      if (!(error instanceof Fault)) {
-        log(`job ${id} could not be started: ${error instanceof Error ? error.stack : error}`);
-      }
+      if (!(error instanceof Fault)) complain(`job ${id} could not be started`, error);
       const fault = error instanceof Fault ? error : new Fault("internal", "The server could not start this job");
       end(id, "failed", () => store.fail(id, fault.problem));
       assign();
@@ -205,14 +251,12 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
   return {
     assign,
     cancel(id) {
-      const post = posts.find(({ job }) => job === id);
-      if (!post) return;
       canceling.add(id);
-      post.worker.send({ say: "cancel", job: id });
+      posts.find(({ job }) => job === id)?.worker.send({ say: "cancel", job: id });
     },
     isCanceling: (id) => canceling.has(id),
     async call(task) {
-      const ready = posts.filter(({ worker }) => worker.device());
+      const ready = posts.filter(({ worker, leaving }) => worker.device() && !leaving);
       if (ready.length === 0) {
         throw new Fault("unavailable", "No GPU worker is ready yet; try again in a moment", { retryAfter: 5 });
       }
@@ -227,7 +271,9 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
     plannedBytes: () => posts.reduce((sum, { planned }) => sum + planned, 0),
     async stop(grace) {
       stopping = true;
+      clearTimeout(later);
       await Promise.all(posts.map(({ worker }) => worker.stop(grace)));
+      await Promise.all(settling);
       for (const post of posts) if (post.job !== null) giveBack(post.job, { died: false });
     },
   };

@@ -1,7 +1,9 @@
 /**
  * A child process that is kept alive: started, listened to, given up when it falls silent, started again with growing pauses. It knows messages and calls, not jobs.
- * Invariant: every message a process sent before it died is handed on before its death is told.
+ * Invariant: every message a process sent before it died is handed on before its death is told; and whatever those who are told do wrong, another process is started.
  */
+import { setImmediate } from "node:timers";
+import { type CallOptions, openCalls } from "./calls.ts";
 import { frame, linesOf, messagesOf } from "./channel.ts";
 import { Fault } from "./job.ts";
 import { type Device, type FromWorker, fromWorkerSchema, type Task, type ToWorker } from "./messages.ts";
@@ -11,10 +13,12 @@ export interface TendedOptions {
   readonly command: { readonly command: string; readonly args: readonly string[] };
   /** All but the answers to calls. */
   onMessage(message: FromWorker): void;
-  /** It ended without having been asked to. */
-  onDeath(how: string): void;
+  /** It ended without having been asked to. `left`: of its own will, as after a signal to leave. */
+  onDeath(how: string, options: { left: boolean }): void;
   /** How long it may be silent, in ms; asked every second. */
   patience(): number;
+  /** How many calls it may have before it has answered any: see `calls.ts`. */
+  readonly callsAtOnce: number;
   log(text: string): void;
 }
 
@@ -24,24 +28,26 @@ export interface Tended {
   /** Null while it does not run. */
   pid(): number | null;
   send(message: ToWorker): void;
-  /** Resolves when the task is done. @throws Fault: the worker's, or unavailable if it dies over it or takes more than `limit` ms. */
-  call(task: Task, options?: { limit?: number }): Promise<void>;
+  /** Resolves when the task is done; waits for a process where there is none. @throws Fault: the process's own, or see `calls.ts` */
+  call(task: Task, options?: CallOptions): Promise<void>;
   /** Calls that are not answered yet. */
   pending(): number;
   /** Ends it for good: asks, waits up to `grace` ms, then kills. */
   stop(grace: number): Promise<void>;
 }
 
-/** The pause before a restart doubles from the first to the last, in ms; a process that lived for CALM ms starts over. */
+/** The pause before a restart doubles from the first to the last, in ms: another for those that had been ready. A process that lived for CALM ms starts over. */
 const FIRST_PAUSE = 250;
 const LAST_PAUSE = 30_000;
+const LAST_PAUSE_OF_READY = 2000;
 const CALM = 60_000;
+/** So many starts in vain, one after the other, and nobody is left waiting for another. */
+const HOPELESS = 3;
 
-interface Call {
-  resolve(): void;
-  reject(fault: Fault): void;
-  readonly timer: Timer | undefined;
-}
+/** So much of a line that is no message goes to the log, in characters. */
+const LONGEST_REMARK = 2000;
+/** How long messages may keep the event loop to themselves, in ms. */
+const LONGEST_BREATH = 10;
 
 type Timer = ReturnType<typeof setTimeout>;
 
@@ -52,11 +58,19 @@ export function tend(options: TendedOptions): Tended {
   let device: Device | null | undefined;
   let heard = 0;
   let deaths = 0;
+  let startsInVain = 0;
   let stopping = false;
   let pause: Timer | undefined;
   let ended: Promise<void> = Promise.resolve();
-  const calls = new Map<number, Call>();
-  let lastCall = 0;
+  const calls = openCalls({
+    name,
+    atOnce: options.callsAtOnce,
+    send,
+    onLate(task, limit) {
+      log(`${name} took more than ${limit} ms for ${task.task} and is ended`);
+      if (child) kill(child);
+    },
+  });
 
   function start(): void {
     if (stopping) return;
@@ -83,19 +97,26 @@ export function tend(options: TendedOptions): Tended {
     await writer?.abort().catch(() => {});
     writer = null;
     child = null;
+    const wasReady = device !== undefined;
     device = undefined;
     const how = signal ? `was ended by ${signal}` : `ended with code ${code}`;
-    for (const [call, { reject, timer }] of calls) {
-      clearTimeout(timer);
-      calls.delete(call);
-      reject(new Fault("unavailable", `The ${name} ${how} while it worked on this; try again`, { retryAfter: 5 }));
-    }
+    startsInVain = wasReady ? 0 : startsInVain + 1;
+    calls.died(how, { hope: startsInVain < HOPELESS && !stopping });
     if (stopping) return;
     deaths = performance.now() - began > CALM ? 1 : deaths + 1;
-    const wait = Math.min(LAST_PAUSE, FIRST_PAUSE * 2 ** (deaths - 1));
+    const wait = Math.min(wasReady ? LAST_PAUSE_OF_READY : LAST_PAUSE, FIRST_PAUSE * 2 ** (deaths - 1));
     log(`${name} ${how}; it is started again in ${wait} ms`);
-    options.onDeath(how);
     pause = setTimeout(restart, wait);
+    told(() => options.onDeath(how, { left: code === 0 }));
+  }
+
+  /** Those who are told may fail, over a full disk for one; that must not end what tells them. */
+  function told(tell: () => void): void {
+    try {
+      tell();
+    } catch (error) {
+      log(`what the ${name} said could not be dealt with: ${error instanceof Error ? error.stack : error}`);
+    }
   }
 
   function restart(): void {
@@ -108,11 +129,15 @@ export function tend(options: TendedOptions): Tended {
   }
 
   async function listen(process: Deno.ChildProcess): Promise<void> {
-    const onStray = (line: string) => log(`${name}: ${line}`);
+    const onStray = (line: string) => log(`${name}: ${line.slice(0, LONGEST_REMARK)}`);
+    let breath = performance.now();
     try {
       for await (const message of messagesOf(process.stdout, { schema: fromWorkerSchema, onStray })) {
         heard = performance.now();
-        handle(message);
+        told(() => handle(message));
+        if (performance.now() - breath < LONGEST_BREATH) continue;
+        await new Promise((resolve) => setImmediate(resolve));
+        breath = performance.now();
       }
     } catch (error) {
       log(`${name} cannot be understood: ${error instanceof Error ? error.stack : error}`);
@@ -121,28 +146,29 @@ export function tend(options: TendedOptions): Tended {
   }
 
   async function passOn(process: Deno.ChildProcess): Promise<void> {
-    for await (const line of linesOf(process.stderr)) if (line.trim() !== "") log(`${name}: ${line}`);
+    try {
+      for await (const line of linesOf(process.stderr)) {
+        if (line.trim() !== "") log(`${name}: ${line.slice(0, LONGEST_REMARK)}`);
+      }
+    } catch (error) {
+      log(`${name}: its remarks cannot be read: ${error instanceof Error ? error.message : error}`);
+    }
   }
 
   function handle(message: FromWorker): void {
     switch (message.say) {
       case "answer":
+        return calls.answered(message.call);
       case "refuse": {
-        const call = calls.get(message.call);
-        if (!call) return; // it took too long, and was given up
-        clearTimeout(call.timer);
-        calls.delete(message.call);
-        if (message.say === "answer") call.resolve();
-        else {
-          const { code, detail, errors } = message.fault;
-          call.reject(new Fault(code, detail, { errors, retryAfter: code === "unavailable" ? 5 : undefined }));
-        }
-        return;
+        const { code, detail, errors } = message.fault;
+        const retryAfter = code === "unavailable" ? 5 : undefined;
+        return calls.refused(message.call, new Fault(code, detail, { errors, retryAfter }));
       }
       case "beat":
         return;
       case "ready":
         device = message.device;
+        calls.open();
         break;
     }
     options.onMessage(message);
@@ -157,32 +183,12 @@ export function tend(options: TendedOptions): Tended {
     device: () => device,
     pid: () => child?.pid ?? null,
     send,
-    call(task, { limit = 0 } = {}) {
-      if (!writer) {
-        return Promise.reject(
-          new Fault("unavailable", `The ${name} is being started; try again in a moment`, { retryAfter: 3 }),
-        );
-      }
-      const call = ++lastCall;
-      const process = child;
-      return new Promise<void>((resolve, reject) => {
-        // What takes too long holds up everyone behind it, and nothing but the end of the process can stop a decoder.
-        const timer = limit === 0 ? undefined : setTimeout(() => {
-          calls.delete(call);
-          log(`${name} took more than ${limit} ms for ${task.task} and is ended`);
-          reject(
-            new Fault("unavailable", `The ${name} took too long over this and was stopped; try a smaller picture`),
-          );
-          if (process && process === child) kill(process);
-        }, limit);
-        calls.set(call, { resolve, reject, timer });
-        send({ say: "call", call, task });
-      });
-    },
-    pending: () => calls.size,
+    call: calls.ask,
+    pending: calls.pending,
     async stop(grace) {
       stopping = true;
       clearTimeout(pause);
+      calls.stop();
       send({ say: "stop" });
       const process = child;
       const timer = setTimeout(() => process && kill(process), grace);

@@ -67,8 +67,8 @@ export async function startServer({ data, models, args = [] }: ServerOptions): P
 }
 
 /** GPU workers before the inspector, by their command lines. Deno itself may not look at other processes. */
-async function childrenOf(pid: number): Promise<number[]> {
-  const script = 'for p in $(cat /proc/$0/task/$0/children); do tr "\\0" " " </proc/$p/cmdline; echo " $p"; done';
+export async function childrenOf(pid: number): Promise<number[]> {
+  const script = 'for p in $(cat /proc/$0/task/*/children); do tr "\\0" " " </proc/$p/cmdline; echo " $p"; done';
   const { stdout } = await new Deno.Command("sh", { args: ["-c", script, String(pid)] }).output();
   const lines = new TextDecoder().decode(stdout).trim().split("\n").filter((line) => line !== "");
   const inspects = (line: string) => Number(line.includes("--inspect"));

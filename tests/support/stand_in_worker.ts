@@ -68,13 +68,18 @@ async function train({ job, folder, recipe }: Extract<ToWorker, { say: "run" }>)
   say({ say: "succeeded", job });
 }
 
-async function work(messages: AsyncIterable<ToWorker>): Promise<void> {
+async function work(messages: AsyncIterable<ToWorker>, leave: AbortSignal): Promise<void> {
   const profile = { name: "portable", maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256 } as const;
   const device = { adapter, software: false, profile, bindingBytes: 2 ** 27 };
   say({ say: "ready", device });
   const beat = setInterval(() => say({ say: "beat" }), 500);
   let job: string | null = null;
   let training: Promise<void> = Promise.resolve();
+  leave.addEventListener("abort", async () => {
+    if (job !== null) interrupted = { job, how: "stopped" };
+    await training;
+    Deno.exit(0);
+  });
   for await (const message of messages) {
     if (message.say === "run") {
       interrupted = null;
@@ -101,6 +106,10 @@ if (import.meta.main) {
   const log = (text: string) => console.error(text);
   const messages = messagesOf(Deno.stdin.readable, { schema: toWorkerSchema, onStray: log });
   if (Deno.args.includes("--inspect")) await runInspector({ messages, say, log });
-  else await work(messages);
+  else {
+    const leave = new AbortController();
+    Deno.addSignalListener("SIGTERM", () => leave.abort());
+    await work(messages, leave.signal);
+  }
   Deno.exit(0);
 }

@@ -39,6 +39,10 @@ Deno.test("launch: shell and program read the same list in the same way", async 
     await shellFlags("worker", ["worker", "--data", "some where"], {}),
     [...shape, ...flagsOf("worker", { data }), "worker", "--data", "some where"],
   );
+  const args = ["serve", "--data=d", "--models", "my models"];
+  const places = { data: dataFolder("d"), models: "my models" };
+  assert.deepEqual(await shellFlags("serve", args, {}), [...shape, ...flagsOf("serve", places), ...args]);
+  assert.ok(flagsOf("serve", places).some((flag) => flag.includes(`,${Deno.cwd()}/my models,`)));
 });
 
 Deno.test("launch: shell and program find the same folders", async () => {

@@ -128,7 +128,7 @@ console.log(Deno.env.get("DEBUG"), Deno.env.get("SECRET"));`;
       assert.deepEqual(await granted(command), ["read write", "1 undefined"]);
     }
     assert.deepEqual(await granted("doctor"), ["read", "1 undefined"]);
-    assert.deepEqual(await granted("models"), ["read write net", "1 undefined"]);
+    assert.deepEqual(await granted("models"), ["read net", "1 undefined"]);
     assert.deepEqual(await granted("help"), ["", "1 undefined"]);
     for (const name of ["{env}", "{tests}", "checkout", "a b", ".*"]) {
       assert.deepEqual(await granted(name), ["", "1 undefined"], name);
@@ -138,7 +138,7 @@ console.log(Deno.env.get("DEBUG"), Deno.env.get("SECRET"));`;
 
 Deno.test("launcher: the server sees its own folders and secrets, starts Deno alone, and its workers have no network", async () => {
   const main = `const may = (descriptor) => Deno.permissions.querySync(descriptor).state === "granted";
-const [command, ...paths] = Deno.args.filter((word) => !word.startsWith("--data"));
+const [command, ...paths] = Deno.args.filter((word) => !/^--(data|models)=/.test(word));
 console.log(JSON.stringify({
   net: may({ name: "net" }),
   deno: may({ name: "run", command: Deno.execPath() }),
@@ -165,6 +165,9 @@ console.log(JSON.stringify({
     const env = { SPLICE_MODELS: `${home}/own models` };
     assert.deepEqual(await granted(["serve", "--data=data"], env), { ...server, ...elsewhere });
     assert.deepEqual(await granted(["worker", `--data=${home}/data`], env), { ...worker, ...elsewhere });
+    const named = ["--data=data", "--models=own models"];
+    assert.deepEqual(await granted(["serve", ...named]), { ...server, ...elsewhere });
+    assert.deepEqual((await granted(["models", "--models=own models"])).write, [`${home}/own models`]);
     assert.ok(Deno.statSync(`${folder}/src/web/dist`).isDirectory, "the page is built first");
     const refused = await run(["serve", "--data", "a,b"]);
     assert.equal(refused.code, 1);

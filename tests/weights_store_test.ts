@@ -105,7 +105,7 @@ Deno.test("store: names are found in folders, the first folder and safetensors w
     await Deno.mkdir(second);
     await assert.rejects(
       findModel(undefined, { folders }),
-      isClear("first", /any model.*hold none.*Fetch it by hand from https:.*dino-vitb8\.pth/),
+      isClear("first", /any model.*hold none.*Fetch it: `splice models pull dino-vitb8`/),
     );
     for (
       const file of [
@@ -135,9 +135,9 @@ Deno.test("store: names are found in folders, the first folder and safetensors w
     ]);
     await assert.rejects(
       findModel("dino-vits8", { folders }),
-      isClear("dino-vits8", /Fetch it by hand from https:.*as dino-vits8\.pth/),
+      isClear("dino-vits8", /Fetch it: `splice models pull dino-vits8`/),
     );
-    await assert.rejects(findModel("yours", { folders }), isClear("yours", /hold "dino-vitb8".*splice doctor/));
+    await assert.rejects(findModel("yours", { folders }), isClear("yours", /hold "dino-vitb8".*splice models list/));
   }));
 
 Deno.test("store: a name is never a path, but on the command line a path may stand for a name", () =>
@@ -147,7 +147,10 @@ Deno.test("store: a name is never a path, but on the command line a path may sta
     const outside = `${folder}/outside.safetensors`;
     await Deno.writeTextFile(outside, "");
     for (const name of [outside, "../outside", "../outside.safetensors", "..", "", "\0"]) {
-      await assert.rejects(findModel(name, { folders }), isClear("Cannot find the model", /Fetch it|splice doctor/));
+      await assert.rejects(
+        findModel(name, { folders }),
+        isClear("Cannot find the model", /Fetch it|splice models list/),
+      );
     }
     assert.equal(await resolveModel(outside, { folders }), outside);
     await assert.rejects(
@@ -155,8 +158,8 @@ Deno.test("store: a name is never a path, but on the command line a path may sta
       isClear("none.pth", /no such file\. Check the path/),
     );
     await assert.rejects(
-      resolveModel("dino-vitb8", { folders }),
-      isClear("dino-vitb8", /Fetch it by hand from https:/),
+      resolveModel("dino-vitb8", { folders, named: " --models here" }),
+      isClear("dino-vitb8", /Fetch it: `splice models pull dino-vitb8 --models here`/),
     );
     await Deno.writeTextFile(`${folders[0]}/mine.pth`, "");
     assert.equal(await resolveModel("mine", { folders }), `${folders[0]}/mine.pth`);

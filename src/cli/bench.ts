@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import type { BenchReport } from "../splice/bench.ts";
 import { modelStore, withRuntime } from "./surroundings.ts";
-import { type Common, EXIT, verboseFlag } from "./usage.ts";
+import { type Common, EXIT, modelsFlag, type ModelsOption, verboseFlag } from "./usage.ts";
 
 export function addBench(program: Command, finish: (code: number) => void): void {
   program.command("bench")
@@ -11,10 +11,11 @@ export function addBench(program: Command, finish: (code: number) => void): void
       "Measures the main kernels and training steps of the bundled model on this adapter, and plans the memory of ViT-B/8.",
     )
     .option("--json", "print the numbers as JSON")
+    .option(...modelsFlag)
     .option(...verboseFlag)
     .addHelpText("after", "\nExample:\n  splice bench --json > bench.json")
-    .action(async (options: Common & { json?: boolean }) => {
-      const report = await measure();
+    .action(async (options: Common & ModelsOption & { json?: boolean }) => {
+      const report = await measure(options.models);
       console.log(options.json ? JSON.stringify(report, null, 2) : table(report));
       finish(EXIT.done);
     });
@@ -24,13 +25,13 @@ export function addBench(program: Command, finish: (code: number) => void): void
 const MODEL = "splice-tiny8";
 const SIZES = [128, 256];
 
-async function measure(): Promise<BenchReport> {
+async function measure(models: string | undefined): Promise<BenchReport> {
   const [{ bench }, { findModel, loadVit }, { presets }] = await Promise.all([
     import("../splice/bench.ts"),
     import("../weights/store.ts"),
     import("../splice/recipe.ts"),
   ]);
-  const extractor = await loadVit(await findModel(MODEL, modelStore()));
+  const extractor = await loadVit(await findModel(MODEL, modelStore(models)));
   return await withRuntime((runtime) =>
     bench({
       runtime,

@@ -4,13 +4,22 @@ import type { Command } from "commander";
 import { parseRecipe } from "../splice/recipe.ts";
 import { checkWritable, formatProblem } from "./files.ts";
 import { programFolder } from "./launch.ts";
-import { asFlag, type Common, givenRecipe, quietFlag, UsageError, verboseFlag } from "./usage.ts";
+import {
+  asFlag,
+  type Common,
+  givenRecipe,
+  modelsFlag,
+  type ModelsOption,
+  quietFlag,
+  UsageError,
+  verboseFlag,
+} from "./usage.ts";
 import { openVoice } from "./voice.ts";
 
 const STRUCTURE = "picos-de-europa.jpg";
 const APPEARANCE = "sunset.jpg";
 
-interface DemoOptions extends Common {
+interface DemoOptions extends Common, ModelsOption {
   readonly out: string;
   readonly json?: boolean;
 }
@@ -25,6 +34,7 @@ export function addDemo(program: Command, finish: (code: number) => void): void 
     .option("--steps <number>", "training steps (default: the preset's)")
     .option("--seed <number>", "another seed, another picture (default: 0)")
     .option("--json", "print progress as JSON lines")
+    .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
     .addHelpText("after", "\nExample:\n  splice demo")
@@ -46,5 +56,6 @@ async function demo(options: DemoOptions, command: Command): Promise<number> {
     appearance: join(examples, APPEARANCE),
     out: options.out,
     recipe: parsed.recipe,
+    models: options.models,
   }, voice);
 }

@@ -1,6 +1,6 @@
 /** `splice doctor`: looks at everything a training needs, and says what to do about what is wrong. */
 import type { Command } from "commander";
-import { type Common, EXIT, verboseFlag } from "./usage.ts";
+import { type Common, EXIT, modelsFlag, type ModelsOption, verboseFlag } from "./usage.ts";
 
 export function addDoctor(program: Command, finish: (code: number) => void): void {
   program.command("doctor")
@@ -8,10 +8,11 @@ export function addDoctor(program: Command, finish: (code: number) => void): voi
     .description(
       "Looks at the GPU, memory and models, and says what to do about each problem. Exit code 1: training cannot work.",
     )
+    .option(...modelsFlag)
     .option(...verboseFlag)
     .addHelpText("after", "\nExample:\n  splice doctor")
-    .action(async (_options: Common) => {
+    .action(async ({ models }: Common & ModelsOption) => {
       const { examine } = await import("./examination.ts");
-      finish((await examine((line) => console.log(line))) ? EXIT.done : EXIT.failed);
+      finish((await examine((line) => console.log(line), models)) ? EXIT.done : EXIT.failed);
     });
 }

@@ -3,6 +3,7 @@
  */
 import { openGpu } from "../engine/mod.ts";
 import { megabytes } from "../splice/memory.ts";
+import { copyAt } from "../weights/record.ts";
 import { listModels, verifySha256 } from "../weights/store.ts";
 import { modelStore } from "./surroundings.ts";
 
@@ -14,7 +15,7 @@ const LEAST_MEMORY = 1.5 * 2 ** 30;
 const GOOD_BINDING = 128 * 2 ** 20;
 
 /** Prints what it finds; true if training can work. */
-export async function examine(print: (line: string) => void): Promise<boolean> {
+export async function examine(print: (line: string) => void, models?: string): Promise<boolean> {
   let good = true;
   const say = (verdict: Verdict, what: string, text: string, remedy?: string) => {
     if (verdict === "FAIL") good = false;
@@ -27,7 +28,7 @@ export async function examine(print: (line: string) => void): Promise<boolean> {
   );
   await examineGpu(say);
   examineMemory(say);
-  await examineModels(say);
+  await examineModels(say, models);
   print(good ? "Training works here." : "Training cannot work here yet: see FAIL above.");
   return good;
 }
@@ -85,19 +86,21 @@ function examineMemory(say: Say): void {
   } else say("ok", "memory", text);
 }
 
-async function examineModels(say: Say): Promise<void> {
-  const store = modelStore();
+async function examineModels(say: Say, models: string | undefined): Promise<void> {
+  const store = modelStore(models);
   say("ok", "models", `looked for in ${store.folders.join(" and ")}`);
   let present = 0;
   for (const { name, path, entry } of await listModels(store)) {
     if (path === null) {
-      say("note", "model", `${name} is not here (${entry?.about ?? ""}; ${entry?.megabytes ?? "?"} MB)`);
+      const fetched = `splice models pull ${name}${store.named ?? ""}`;
+      say("note", "model", `${name} is not here (${entry?.about ?? ""}; ${entry?.megabytes ?? "?"} MB)`, fetched);
       continue;
     }
     try {
-      if (entry?.sha256 !== undefined) await verifySha256(path, entry.sha256);
+      const sum = entry?.sha256 ?? (await copyAt(path))?.sha256;
+      if (sum !== undefined) await verifySha256(path, sum);
       present += 1;
-      say("ok", "model", `${name}: ${path}${entry?.sha256 === undefined ? "" : ", checksum right"}`);
+      say("ok", "model", `${name}: ${path}${sum === undefined ? "" : ", checksum right"}`);
     } catch (error) {
       say("FAIL", "model", error instanceof Error ? error.message : String(error));
     }

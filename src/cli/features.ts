@@ -3,9 +3,19 @@ import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../splice/recipe.ts";
 import { checkWritable, clashes, readPicture } from "./files.ts";
-import { asFlag, type Common, EXIT, givenRecipe, quietFlag, UsageError, verboseFlag } from "./usage.ts";
+import {
+  asFlag,
+  type Common,
+  EXIT,
+  givenRecipe,
+  modelsFlag,
+  type ModelsOption,
+  quietFlag,
+  UsageError,
+  verboseFlag,
+} from "./usage.ts";
 
-interface FeaturesOptions extends Common {
+interface FeaturesOptions extends Common, ModelsOption {
   readonly image?: string;
   readonly layers?: string;
   readonly out?: string;
@@ -26,6 +36,7 @@ export function addFeatures(program: Command, finish: (code: number) => void): v
     if (RECIPE_OPTIONS.includes(name)) command.addOption(new Option(flag, description));
   }
   command
+    .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
     .addHelpText(
@@ -49,24 +60,24 @@ async function features(options: FeaturesOptions, command: Command): Promise<num
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   const { image, out } = options as Required<FeaturesOptions>;
   await checkWritable([{ path: out, flag: "--out", plain: true }]);
-  await extract(parsed.recipe, { image, out, layers: options.layers?.split(",").map(Number), quiet: options.quiet });
+  const layers = options.layers?.split(",").map(Number);
+  await extract(parsed.recipe, { ...options, image, out, layers });
   return EXIT.done;
 }
 
 async function extract(
   recipe: Recipe,
-  { image, out, layers, quiet }: {
+  { image, out, layers, quiet, models }: Pick<FeaturesOptions, "quiet" | "models"> & {
     image: string;
     out: string;
     layers: number[] | undefined;
-    quiet: boolean | undefined;
   },
 ): Promise<void> {
   const { modelStore, withRuntime } = await import("./surroundings.ts");
   const { loadVit, modelName, resolveModel } = await import("../weights/store.ts");
   const { writeSafetensors } = await import("../weights/safetensors.ts");
   const { extractFeatures } = await import("../splice/features.ts");
-  const modelPath = await resolveModel(recipe.model, modelStore());
+  const modelPath = await resolveModel(recipe.model, modelStore(models));
   const picture = await readPicture(image);
   const extractor = await loadVit(modelPath);
   const { depth, patch, native } = extractor.vit;

@@ -21,16 +21,20 @@ see_to_runtime_folder() { # Mesa complains without one
 
 line_of() { sed -n "s/^$1 \{1,\}//p" "$program/src/cli/launch.txt"; } # what stands behind the name, a command's or one in braces
 
-data_of() { # the arguments of `serve`: which folder is the server's?
-  folder=${XDG_DATA_HOME:-${HOME:+$HOME/.local/share}}
-  folder=${folder:+$folder/}splice/server
+folder_of() { # folder_of OPTION DEFAULT ARGUMENT...: the folder that the option names among the arguments, absolute, or the default
+  option=$1 folder=$2
+  shift 2
   before=
   for argument do
-    [ "$before" != --data ] || folder=$argument
-    case $argument in --data=*) folder=${argument#--data=} ;; esac
-    before=$argument
+    case $before,$argument in
+      "$option",*) folder=$PWD/$argument ;;
+      *,"$option="*) argument=${argument#"$option="} && folder=$PWD/$argument ;;
+      *) before=$argument && continue ;;
+    esac
+    case $argument in /*) folder=$argument ;; esac
+    before=
   done
-  case $folder in /*) echo "$folder" ;; *) echo "$PWD/$folder" ;; esac
+  echo "$folder"
 }
 
 fill() { # a flag of launch.txt: its {names} become folders
@@ -57,9 +61,10 @@ with_flags() { # with_flags USE NAME ARGUMENT...: calls USE with the flags of th
   use=$1 granted=$(line_of "$2")
   [ "$granted" ] || granted=$(line_of help)
   shift 2
-  data=$(data_of "$@")
-  models=${XDG_DATA_HOME:-${HOME:+$HOME/.local/share}}
-  models=${SPLICE_MODELS:-${models:-$program}${models:+/splice}/models}
+  user_data=${XDG_DATA_HOME:-${HOME:+$HOME/.local/share}}
+  data=$(folder_of --data "${user_data:-$PWD}/splice/server" "$@")
+  case $data in /*) ;; *) data=$PWD/$data ;; esac
+  models=$(folder_of --models "${SPLICE_MODELS:-${user_data:-$program}${user_data:+/splice}/models}" "$@")
   count=$#
   if [ -e "$program/main.ts" ]; then shape='{checkout}'; else shape='{package}'; fi
   for flag in $(line_of "$shape") $granted; do

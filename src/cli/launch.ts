@@ -14,8 +14,9 @@ export function programFolder(): string {
   return bundled ? here : join(here, "../..");
 }
 
-/** The user's own models: SPLICE_MODELS, or a folder of the data home. Null where there is no home. */
-export function ownModels(): string | null {
+/** The user's own models: as given, absolute, or SPLICE_MODELS, or a folder of the data home. Null where there is no home. */
+export function ownModels(given?: string): string | null {
+  if (given !== undefined) return resolve(given);
   const home = dataHome();
   return Deno.env.get("SPLICE_MODELS") || (home && join(home, "splice/models"));
 }
@@ -30,34 +31,40 @@ function dataHome(): string | null {
   return Deno.env.get("XDG_DATA_HOME") || (home && join(home, ".local/share")) || Deno.env.get("LOCALAPPDATA") || null;
 }
 
+/** Folders that a command was given, where it was: --data and --models. */
+export interface Places {
+  readonly data: string;
+  readonly models?: string | undefined;
+}
+
 export interface SelfCommand {
   readonly command: string;
   readonly args: string[];
 }
 
 /**
- * What to start for `splice ARGS` in a process of its own, with the permissions of that command; `data` is the server's folder. A binary of `deno compile` carries
+ * What to start for `splice ARGS` in a process of its own, with the permissions of that command in these folders. A binary of `deno compile` carries
  * its permissions within it: its child has the same, until `confine` gives up what the command does not need.
  */
 export function selfCommand(
   args: readonly string[],
-  { data, standalone = Deno.build.standalone }: { data: string; standalone?: boolean },
+  { standalone = Deno.build.standalone, ...places }: Places & { standalone?: boolean },
 ): SelfCommand {
   const command = Deno.execPath();
   if (standalone) return { command, args: [...args] };
   const program = programFolder();
-  const flags = [...flagsOf(bundled ? "{package}" : "{checkout}", { data }), ...flagsOf(args[0], { data })];
+  const flags = [...flagsOf(bundled ? "{package}" : "{checkout}", places), ...flagsOf(args[0], places)];
   return { command, args: ["run", ...flags, join(program, bundled ? "splice.js" : "main.ts"), ...args] };
 }
 
 /** The flags of a line of launch.txt, its {names} filled in. @throws if a folder's name has a comma: Deno would take it for two. */
-export function flagsOf(name: string, { data }: { data: string }): string[] {
+export function flagsOf(name: string, { data, models }: Places): string[] {
   const program = programFolder();
   const places: Record<string, string> = {
     "{env}": lineOf("{env}").join(),
     "{program}": program,
     "{deno}": Deno.execPath(),
-    "{models}": ownModels() ?? join(program, "models"),
+    "{models}": ownModels(models) ?? join(program, "models"),
     "{data}": resolve(data),
   };
   return lineOf(name).map((flag) =>

@@ -10,6 +10,7 @@ import { addDemo } from "./demo.ts";
 import { addDoctor } from "./doctor.ts";
 import { addFeatures } from "./features.ts";
 import { confine } from "./launch.ts";
+import { addModels } from "./models.ts";
 import { addRun } from "./run.ts";
 import { addServe } from "./serve.ts";
 import { EXIT, UsageError } from "./usage.ts";
@@ -31,7 +32,7 @@ export async function main(args: readonly string[]): Promise<number> {
     .showSuggestionAfterError()
     .exitOverride()
     .addHelpText("after", "\nTo begin: splice demo");
-  for (const add of [addRun, addApply, addFeatures, addDemo, addServe, addBench, addDoctor, addWorker]) {
+  for (const add of [addRun, addApply, addFeatures, addModels, addDemo, addServe, addBench, addDoctor, addWorker]) {
     add(program, finish);
   }
   const verbose = args.includes("--verbose");

@@ -2,10 +2,19 @@
 import { type Command, Option } from "commander";
 import { optionFlags, parseRecipe, recipeNames } from "../splice/recipe.ts";
 import { checkWritable, clashes, formatProblem } from "./files.ts";
-import { asFlag, type Common, givenRecipe, quietFlag, UsageError, verboseFlag } from "./usage.ts";
+import {
+  asFlag,
+  type Common,
+  givenRecipe,
+  modelsFlag,
+  type ModelsOption,
+  quietFlag,
+  UsageError,
+  verboseFlag,
+} from "./usage.ts";
 import { openVoice } from "./voice.ts";
 
-interface RunOptions extends Common {
+interface RunOptions extends Common, ModelsOption {
   readonly structure?: string;
   readonly appearance?: string;
   readonly out?: string;
@@ -35,6 +44,7 @@ export function addRun(program: Command, finish: (code: number) => void): void {
     .option("--checkpoint <file>", "save the state of the run every few seconds and at the end")
     .option("--resume", "go on from the checkpoint, if it is there")
     .option("--json", "print progress as JSON lines")
+    .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
     .addHelpText(

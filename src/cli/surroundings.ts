@@ -6,11 +6,12 @@ import { openGpu, openRuntime, type Runtime } from "../engine/mod.ts";
 import type { StoreOptions } from "../weights/store.ts";
 import { ownModels, programFolder } from "./launch.ts";
 
-/** The bundled models, then the user's own. */
-export function modelStore(): StoreOptions & { readonly own: string | null } {
-  const own = ownModels();
+/** The bundled models, then the user's own: in the folder that --models gave, or the usual one. */
+export function modelStore(given?: string): StoreOptions & { readonly own: string | null } {
+  const own = ownModels(given);
   const bundled = join(programFolder(), "models");
-  return { folders: own ? [bundled, own] : [bundled], own };
+  const named = given === undefined ? {} : { named: ` --models ${given}` };
+  return { folders: own ? [bundled, own] : [bundled], own, ...named };
 }
 
 /** Runs `use` with a GPU that is closed afterwards, and the bytes it may use where that is known: software adapters use the machine's own. */

@@ -37,6 +37,8 @@ export interface Transfer {
   readonly metrics?: string | undefined;
   readonly checkpoint?: string | undefined;
   readonly resume?: boolean | undefined;
+  /** Where models are kept, if not in the usual folder. */
+  readonly models?: string | undefined;
 }
 
 /** Does it, and says so with `voice`. Resolves to the exit code. */
@@ -60,7 +62,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
   };
   const structure = await picture(transfer.structure);
   const appearance = await picture(transfer.appearance);
-  const modelPath = await resolveModel(recipe.model, modelStore());
+  const modelPath = await resolveModel(recipe.model, modelStore(transfer.models));
   const extractor = await loadVit(modelPath);
   const initial = transfer.initGenerator === undefined
     ? undefined

@@ -22,6 +22,15 @@ export interface Common {
   readonly quiet?: boolean;
 }
 
+/** Where models are kept, of every command that takes one; `modelStore` of surroundings.ts understands it. */
+export interface ModelsOption {
+  readonly models?: string;
+}
+
+export const modelsFlag = [
+  "--models <folder>",
+  "where models are kept (default: SPLICE_MODELS, or splice/models in the user's data folder)",
+] as const;
 export const verboseFlag = ["--verbose", "show where an error came from"] as const;
 export const quietFlag = ["--quiet", "print errors only"] as const;
 

@@ -19,7 +19,7 @@ const HEAD = 64;
 const DEPTH_LIMIT = 256;
 const EXPECTED =
   "A DINO-ViT under the published names (cls_token, pos_embed, patch_embed.proj, blocks.0.attn.qkv, ...) " +
-  "or Hugging Face's ViTModel names is needed: `splice doctor` shows the models that are here.";
+  "or Hugging Face's ViTModel names is needed: `splice models list` shows the models that are here.";
 
 /** Heads and leftovers of training that features do not need; dropped without a word. */
 const IGNORED = /^(?:head|fc|pooler|classifier)\.|^(?:embeddings\.)?mask_token$/;
@@ -116,6 +116,13 @@ export function prepareVit(
 ): { readonly tensors: StateDict; readonly vit: VitDescription } {
   const published = publishedVit(tensors, label);
   return { tensors: published, vit: describeVit(published, label) };
+}
+
+/** The tensors that `describeVit` has found good, in the published order, whatever the order of their file. */
+export function inPublishedOrder(tensors: StateDict, vit: VitDescription): StateDict {
+  const { dim, depth, patch, native, mlpRatio } = vit;
+  const shapes = vitShapes({ dim, depth, patch, grid: native / patch, hidden: mlpRatio * dim });
+  return new Map(Array.from(shapes.keys(), (name) => [name, tensors.get(name)!]));
 }
 
 /** Every tensor of a ViT with `grid` x `grid` position embeddings, in the published order. */
@@ -236,6 +243,6 @@ function checkShapes(tensors: StateDict, shapes: ReadonlyMap<string, readonly nu
 
 function unfit(label: string, problem: string): WeightsError {
   return new WeightsError(
-    `Cannot use ${label}: ${problem}. Use a file made for this program, or a published one: \`splice doctor\` names them.`,
+    `Cannot use ${label}: ${problem}. Use a file made for this program, or a published one: \`splice models list\` names them.`,
   );
 }

@@ -11,16 +11,24 @@ import {
   type HostTensor,
   listNames,
 } from "./tensor.ts";
-import { messageOf, quote, readWholeFile, shapeText, type StateDict, type Weights, WeightsError } from "./tensor.ts";
+import {
+  quote,
+  readWholeFile,
+  shapeText,
+  type StateDict,
+  type Weights,
+  WeightsError,
+  writeWholeFile,
+} from "./tensor.ts";
 
 const HEADER_LIMIT = 100_000_000;
 const BYTES_OF = { F16: 2, BF16: 2, F32: 4, F64: 8 } as const;
 type StoredType = keyof typeof BYTES_OF;
 
-/** `metadata` becomes the header's `__metadata__`; `dtype` is how every tensor is stored (default f32; f16 rounds to nearest even). */
+/** `metadata` becomes the header's `__metadata__`; `dtype` is how each tensor is stored (default f32; f16 rounds to nearest even). */
 export type SafetensorsOptions = {
   readonly metadata?: Readonly<Record<string, string>>;
-  readonly dtype?: "f32" | "f16";
+  readonly dtype?: "f32" | "f16" | ((name: string, tensor: HostTensor) => "f32" | "f16");
 };
 
 type Entry = {
@@ -36,13 +44,15 @@ type Entry = {
  * @throws WeightsError if a tensor's data does not match its shape, is named `__metadata__`, or does not fit f16.
  */
 export function encodeSafetensors(tensors: StateDict, options: SafetensorsOptions = {}): Uint8Array {
-  const half = options.dtype === "f16";
+  const { dtype } = options;
+  const halves = new Set<string>();
   const header = new Map<string, unknown>();
   if (options.metadata !== undefined && Object.keys(options.metadata).length > 0) {
     header.set("__metadata__", options.metadata);
   }
   let offset = 0;
-  for (const [name, { shape, data }] of tensors) {
+  for (const [name, tensor] of tensors) {
+    const { shape, data } = tensor;
     if (name === "__metadata__") {
       throw new WeightsError(`Cannot store a tensor named "__metadata__": safetensors reserves it. Rename the tensor.`);
     }
@@ -53,6 +63,8 @@ export function encodeSafetensors(tensors: StateDict, options: SafetensorsOption
         } does not match its ${data.length} elements, a shape that holds them all is needed.`,
       );
     }
+    const half = (typeof dtype === "function" ? dtype(name, tensor) : dtype) === "f16";
+    if (half) halves.add(name);
     const end = offset + data.length * (half ? 2 : 4);
     header.set(name, { dtype: half ? "F16" : "F32", shape, data_offsets: [offset, end] });
     offset = end;
@@ -66,7 +78,7 @@ export function encodeSafetensors(tensors: StateDict, options: SafetensorsOption
   bytes.set(text, 8);
   let at = start;
   for (const [name, { data }] of tensors) {
-    const part = half ? checkedHalf(name, data) : data;
+    const part = halves.has(name) ? checkedHalf(name, data) : data;
     bytes.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), at);
     at += part.byteLength;
   }
@@ -116,24 +128,7 @@ export async function writeSafetensors(
   tensors: StateDict,
   options: SafetensorsOptions = {},
 ): Promise<void> {
-  const bytes = encodeSafetensors(tensors, options);
-  const aside = `${path}.${crypto.randomUUID()}.part`;
-  try {
-    const file = await Deno.open(aside, { write: true, createNew: true });
-    try {
-      for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-      await file.sync();
-    } finally {
-      file.close();
-    }
-    await Deno.rename(aside, path);
-  } catch (cause) {
-    await Deno.remove(aside).catch(() => {});
-    throw new WeightsError(
-      `Cannot write ${path}: ${messageOf(cause)}. Check that its folder exists, is writable and has room.`,
-      { cause },
-    );
-  }
+  await writeWholeFile(path, encodeSafetensors(tensors, options));
 }
 
 function checkedHalf(name: string, data: Float32Array): Uint16Array {

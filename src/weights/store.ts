@@ -41,11 +41,13 @@ const Manifest = z.strictObject({ version: z.literal(1), models: z.array(ModelEn
 
 export type ModelEntry = z.infer<typeof ModelEntry>;
 
-/** The folders models are looked for in, first come, first served. */
-export type StoreOptions = { readonly folders: readonly string[] };
+/** The folders models are looked for in, first come, first served. `named` is how the command line names them, where they are not the usual ones. */
+export type StoreOptions = { readonly folders: readonly string[]; readonly named?: string };
 
 /** A model by name: its file, if it is present in one of the folders, and its manifest entry, if it is a known one. */
 export type StoredModel = { readonly name: string; readonly path: string | null; readonly entry: ModelEntry | null };
+
+export const isModelName = (text: string) => NAME.test(text);
 
 /** A model's name as people say it: the file without folder and ending. */
 export const modelName = (path: string) => basename(path).replace(/\.(?:safetensors|pth|bin)$/, "");
@@ -128,12 +130,9 @@ export async function findModel(name: string | undefined, options: StoreOptions)
   if (found !== undefined && found.path !== null) return found.path;
   const present = models.filter(({ path }) => path !== null).map((model) => model.name);
   const wanted = name ?? MODELS[0].name;
-  const source = MODELS.find((model) => model.name === wanted)?.sources[0];
-  const remedy = source === undefined
-    ? "`splice doctor` shows the models that are here; a file of your own can be given by its path."
-    : `Fetch it by hand from ${source.url} and give the file itself as the model, or put it into one of the folders as ${wanted}${
-      /\.[a-z]+$/.exec(source.url)![0]
-    }.`;
+  const remedy = MODELS.some((model) => model.name === wanted && model.sources.length > 0)
+    ? `Fetch it: \`splice models pull ${wanted}${options.named ?? ""}\`.`
+    : "`splice models list` shows the models that are here; a file of your own can be given by its path.";
   throw new WeightsError(
     `Cannot find ${name === undefined ? "any model" : `the model ${quote(name)}`}: ${listNames(options.folders)} ` +
       `${present.length === 0 ? "hold none" : `hold ${listNames(present, 8)}`}. ${remedy}`,
@@ -153,7 +152,7 @@ export async function resolveModel(nameOrPath: string | undefined, options: Stor
   }
   if (await isFile(nameOrPath)) return nameOrPath;
   throw new WeightsError(
-    `Cannot find the model file ${nameOrPath}: there is no such file. Check the path, or name a model that \`splice doctor\` shows.`,
+    `Cannot find the model file ${nameOrPath}: there is no such file. Check the path, or name a model that \`splice models list\` shows.`,
   );
 }
 

@@ -111,6 +111,30 @@ export async function readWholeFile(path: string): Promise<Uint8Array> {
   }
 }
 
+/**
+ * Writes a file whole or not at all: beside `path` first, to the disk, then renamed over it.
+ * @throws WeightsError if the folder cannot be written.
+ */
+export async function writeWholeFile(path: string, bytes: Uint8Array): Promise<void> {
+  const aside = `${path}.${crypto.randomUUID()}.part`;
+  try {
+    const file = await Deno.open(aside, { write: true, createNew: true });
+    try {
+      for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+      await file.sync();
+    } finally {
+      file.close();
+    }
+    await Deno.rename(aside, path);
+  } catch (cause) {
+    await Deno.remove(aside).catch(() => {});
+    throw new WeightsError(
+      `Cannot write ${path}: ${messageOf(cause)}. Check that its folder exists, is writable and has room.`,
+      { cause },
+    );
+  }
+}
+
 /** The message of anything thrown. */
 export function messageOf(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);

@@ -25,14 +25,26 @@ export class ImageError extends Error {
 }
 
 /**
- * Scales a picture down so that its longer side is `longest` pixels, aspect kept, with a Lanczos filter widened to the scale (so fine patterns average out instead
- * of aliasing). A picture that is already no longer than that is returned as it is: nothing is ever enlarged. Sides are rounded, and at least 1.
+ * Scales a picture down so that its longer side is `longest` pixels, aspect kept. A picture that is already no longer than that is returned as it is: nothing is
+ * enlarged. Sides are rounded, and at least 1.
  */
 export function fitPicture(picture: Picture, longest: number): Picture {
   const { width, height } = picture;
   const scale = longest / Math.max(width, height);
   if (scale >= 1) return picture;
-  const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+  return scalePicture(picture, {
+    width: Math.max(1, Math.round(width * scale)),
+    height: Math.max(1, Math.round(height * scale)),
+  });
+}
+
+/**
+ * Scales a picture to this size, in pixels, up or down, with a Lanczos filter; where it shrinks, the filter is widened to the scale, so that fine patterns average
+ * out instead of aliasing.
+ */
+export function scalePicture(picture: Picture, size: { readonly width: number; readonly height: number }): Picture {
+  const { width, height } = picture;
+  const { width: w, height: h } = size;
   const columns = lanczosTaps(width, w);
   const rows = lanczosTaps(height, h);
   const data = new Float32Array(3 * h * w);
@@ -62,9 +74,9 @@ export function fitPicture(picture: Picture, longest: number): Picture {
 /** For each of `to` output pixels, the first input pixel of `from` it reads and the weights (summing to 1) from there on. */
 function lanczosTaps(from: number, to: number): { first: number; weights: Float64Array }[] {
   const lobes = 3;
-  const scale = from / to; // >= 1
+  const scale = Math.max(1, from / to); // of the filter
   return Array.from({ length: to }, (_, i) => {
-    const centre = (i + 0.5) * scale;
+    const centre = (i + 0.5) * (from / to);
     const first = Math.max(0, Math.round(centre - lobes * scale));
     const end = Math.min(from, Math.round(centre + lobes * scale));
     const weights = Float64Array.from(

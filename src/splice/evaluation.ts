@@ -46,9 +46,14 @@ export interface Triple {
   readonly result: Picture;
 }
 
+/** A foreground, and the share of the picture's height and width that its patches cover: what fills no patch is not seen. */
+export interface Mask extends Foreground {
+  readonly covered: { readonly height: number; readonly width: number };
+}
+
 export interface Evaluated {
   readonly numbers: Evaluation;
-  readonly masks: { readonly structure: Foreground; readonly result: Foreground };
+  readonly masks: { readonly structure: Mask; readonly result: Mask };
 }
 
 export interface EvaluatorOptions {
@@ -72,6 +77,7 @@ interface Seen {
   readonly cls: Float32Array;
   readonly similarity: Float32Array;
   readonly attention: Float64Array;
+  readonly covered: Mask["covered"];
 }
 
 /** Compiles once for each size of picture; what it loads is freed with the runtime. */
@@ -122,9 +128,11 @@ export function openEvaluator(runtime: Runtime, options: EvaluatorOptions): Eval
     const read = (root: string) => runtime.readOutput(program, root);
     const [tokens, queries, keys] = [await read("tokens"), await read("queries"), await read("keys")];
     const seen = seenSize(picture.height, picture.width, side, longest);
+    const [rows, cols] = [Math.floor(seen.height / patch), Math.floor(seen.width / patch)];
     return {
-      rows: Math.floor(seen.height / patch),
-      cols: Math.floor(seen.width / patch),
+      rows,
+      cols,
+      covered: { height: rows * patch / seen.height, width: cols * patch / seen.width },
       cls: tokens.slice(0, dim),
       similarity: await read("similarity"),
       attention: attentionOfCls(queries, keys, dim),
@@ -146,7 +154,7 @@ export function openEvaluator(runtime: Runtime, options: EvaluatorOptions): Eval
         );
       }
       const ofB = await see(b, "appearance");
-      const masks = { structure: foregroundOf(ofA), result: foregroundOf(ofResult) };
+      const masks = { structure: maskOf(ofA), result: maskOf(ofResult) };
       return {
         numbers: {
           structure_distance: meanSquare(ofResult.similarity, ofA.similarity),
@@ -161,6 +169,8 @@ export function openEvaluator(runtime: Runtime, options: EvaluatorOptions): Eval
     },
   };
 }
+
+const maskOf = (seen: Seen): Mask => ({ ...foregroundOf(seen), covered: seen.covered });
 
 /** Mean and sample deviation of each measure; the deviation of one alone is 0. */
 export function summarise(all: readonly Evaluation[]): Record<"mean" | "deviation", Evaluation> {

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import config from "../../deno.json" with { type: "json" };
 import { dataFolder, programFolder, selfCommand } from "./launch.ts";
-import { type Common, EXIT, UsageError, verboseFlag } from "./usage.ts";
+import { type Common, EXIT, modelsFlag, type ModelsOption, UsageError, verboseFlag } from "./usage.ts";
 
-interface ServeOptions extends Common {
+interface ServeOptions extends Common, ModelsOption {
   readonly host: string;
   readonly port: number;
   readonly data?: string;
@@ -31,6 +31,7 @@ export function addServe(program: Command, finish: (code: number) => void): void
     .option("--host <address>", "address to listen on; 0.0.0.0 for all", "127.0.0.1")
     .option("--port <number>", "port to listen on; 0 for any that is free", wholeNumber(0, 65535), 8080)
     .option("--data <folder>", "where jobs are kept (default: splice/server in the user's data folder)")
+    .option(...modelsFlag)
     .option("--workers <number>", "GPU workers, each a process with a job of its own", wholeNumber(1, 64), 1)
     .option("--queue <number>", "jobs that may wait", wholeNumber(1, 100_000), 100)
     .option("--keep <age>", "ended jobs are removed after this: 12h, 7d, ... or forever", "7d")
@@ -83,12 +84,12 @@ async function serve(options: ServeOptions): Promise<number> {
   const data = dataFolder(options.data);
   const live = await openLive({
     dataFolder: data,
-    workerCommand: (args) => selfCommand(["worker", ...args, "--data", data], { data }),
+    workerCommand: (args) => selfCommand(["worker", ...args, "--data", data], { data, models: options.models }),
     workers: options.workers,
     queue: options.queue,
     keep,
     keepBytes,
-    models: modelStore(),
+    models: modelStore(options.models),
     webhookSecret: Deno.env.get("SPLICE_WEBHOOK_SECRET") || null,
     allowPrivateWebhooks: options.allowPrivateWebhooks ?? false,
     version: config.version,

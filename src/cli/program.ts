@@ -8,6 +8,7 @@ import { addApply } from "./apply.ts";
 import { addBench } from "./bench.ts";
 import { addDemo } from "./demo.ts";
 import { addDoctor } from "./doctor.ts";
+import { addEvaluate } from "./evaluate.ts";
 import { addFeatures } from "./features.ts";
 import { confine } from "./launch.ts";
 import { addModels } from "./models.ts";
@@ -32,7 +33,20 @@ export async function main(args: readonly string[]): Promise<number> {
     .showSuggestionAfterError()
     .exitOverride()
     .addHelpText("after", "\nTo begin: splice demo");
-  for (const add of [addRun, addApply, addFeatures, addModels, addDemo, addServe, addBench, addDoctor, addWorker]) {
+  for (
+    const add of [
+      addRun,
+      addApply,
+      addFeatures,
+      addEvaluate,
+      addModels,
+      addDemo,
+      addServe,
+      addBench,
+      addDoctor,
+      addWorker,
+    ]
+  ) {
     add(program, finish);
   }
   const verbose = args.includes("--verbose");

@@ -1,0 +1,129 @@
+/** `splice evaluate`: how well results did what was asked, as a table or as JSON; and, where asked for, the masks that the layout was judged by. */
+import { join, resolve } from "node:path";
+import { type Command, Option } from "commander";
+import type { Evaluated, Evaluation } from "../splice/evaluation.ts";
+import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../splice/recipe.ts";
+import { readPicture, writePicture } from "./files.ts";
+import { findTriples, type TripleFiles } from "./triples.ts";
+import { asFlag, type Common, EXIT, givenRecipe, UsageError, verboseFlag } from "./usage.ts";
+
+interface EvaluateOptions extends Common {
+  readonly structure?: string;
+  readonly appearance?: string;
+  readonly result?: string;
+  readonly folder?: string;
+  readonly masks?: string;
+  readonly json?: boolean;
+}
+
+const RECIPE_OPTIONS: readonly RecipeName[] = ["model", "vit_side", "vit_longest", "resize"];
+
+export function addEvaluate(program: Command, finish: (code: number) => void): void {
+  const command = program.command("evaluate")
+    .summary("measure how well results keep the structure and take the appearance")
+    .description(
+      "Measures results by the extractor: distance from the structure picture (keys' self-similarity), distance from the appearance picture ([CLS]), and how far " +
+        "the foregrounds of structure picture and result cover each other (intersection over union of masks that a normalised cut of the keys gives).",
+    )
+    .option("--structure <file>", "the photograph whose structure was kept")
+    .option("--appearance <file>", "the photograph whose appearance was taken")
+    .option("--result <file>", "what came out")
+    .option(
+      "--folder <folder>",
+      "many instead of one: each sub-folder holds structure.*, appearance.* and result.* (.png, .jpg or .webp)",
+    )
+    .option("--masks <folder>", "write the foreground masks there, over the pictures");
+  for (const { name, flag, description } of optionFlags()) {
+    if (RECIPE_OPTIONS.includes(name)) command.addOption(new Option(flag, description));
+  }
+  command
+    .option("--json", "print the numbers as JSON")
+    .option(...verboseFlag)
+    .addHelpText(
+      "after",
+      "\nExample:\n  splice evaluate --structure house.jpg --appearance forest.jpg --result result.png" +
+        "\n  splice evaluate --folder results --json",
+    )
+    .action(async (options: EvaluateOptions) => finish(await evaluate(options, command)));
+}
+
+async function evaluate(options: EvaluateOptions, command: Command): Promise<number> {
+  const problems: string[] = [];
+  for (const name of ["structure", "appearance", "result"] as const) {
+    if (options.folder === undefined && options[name] === undefined) {
+      problems.push(`Cannot evaluate: --${name} FILE is missing (or --folder FOLDER, for many)`);
+    } else if (options.folder !== undefined && options[name] !== undefined) {
+      problems.push(`Cannot use --${name} beside --folder, which names all pictures; leave one of them out`);
+    }
+  }
+  const parsed = parseRecipe(givenRecipe(command, RECIPE_OPTIONS));
+  if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
+  if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
+  const { structure, appearance, result } = options as Required<EvaluateOptions>;
+  const triples = options.folder === undefined
+    ? [{ name: "result", structure, appearance, result }]
+    : await findTriples(options.folder);
+  if (options.masks !== undefined) await makeFolder(options.masks);
+  await measure(triples, { recipe: parsed.recipe, options });
+  return EXIT.done;
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await Deno.mkdir(path, { recursive: true });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new UsageError([`Cannot write --masks ${path}: ${why}; name a folder`]);
+  }
+}
+
+async function measure(
+  triples: readonly TripleFiles[],
+  { recipe, options }: { recipe: Recipe; options: EvaluateOptions },
+): Promise<void> {
+  const { modelStore, withRuntime } = await import("./surroundings.ts");
+  const { loadVit, modelName, resolveModel } = await import("../weights/store.ts");
+  const { COMPARABLE, openEvaluator, summarise } = await import("../splice/evaluation.ts");
+  const { evaluationText } = await import("./evaluation_text.ts");
+  const modelPath = await resolveModel(recipe.model, modelStore());
+  const extractor = await loadVit(modelPath);
+  const seen = vitSize(recipe, extractor.vit.native);
+  const rows: ({ name: string } & Evaluation & { masks_by: string })[] = [];
+  await withRuntime(async (runtime, memoryLimit) => {
+    const evaluator = openEvaluator(runtime, { extractor, ...seen, resize: recipe.resize, memoryLimit });
+    for (const files of triples) {
+      const [structure, appearance, result] = [
+        await readPicture(files.structure),
+        await readPicture(files.appearance),
+        await readPicture(files.result),
+      ];
+      const { numbers, masks } = await evaluator.evaluate({ structure, appearance, result }).catch((cause) => {
+        if (triples.length === 1 || !(cause instanceof Error)) throw cause;
+        throw new Error(`${files.name}: ${cause.message}`, { cause });
+      });
+      rows.push({ name: files.name, ...numbers, masks_by: `${masks.structure.by}, ${masks.result.by}` });
+      if (options.masks !== undefined) await writeMasks(options.masks, { files, masks });
+    }
+  });
+  const summary = rows.length > 1 ? summarise(rows) : null;
+  const about = { model: modelName(modelPath), vit_side: seen.side, vit_longest: seen.longest };
+  if (options.json) {
+    console.log(JSON.stringify({ ...about, results: rows, ...(summary ?? {}), comparable: COMPARABLE }, null, 2));
+  } else {
+    console.log(evaluationText(rows, { summary, about }));
+    if (options.masks !== undefined) console.log(`The masks are in ${resolve(options.masks)}`);
+  }
+}
+
+async function writeMasks(
+  folder: string,
+  { files, masks }: { files: TripleFiles; masks: Evaluated["masks"] },
+): Promise<void> {
+  const { veil } = await import("../images/veil.ts");
+  for (const part of ["structure", "result"] as const) {
+    await writePicture(
+      join(folder, `${files.name}-${part}.png`),
+      veil(await readPicture(files[part]), masks[part]),
+    );
+  }
+}

@@ -1,0 +1,57 @@
+/** The numbers of evaluations as a table for people. */
+import { COMPARABLE, type Evaluation } from "../splice/evaluation.ts";
+
+export interface EvaluationTextOptions {
+  /** Where there is more than one. */
+  readonly summary: Record<"mean" | "deviation", Evaluation> | null;
+  readonly about: { readonly model: string; readonly vit_side: number };
+}
+
+const HEAD = ["", "from structure", "from appearance", "(cosine)", "untouched", "(cosine)", "layout IoU"];
+
+/** A row each, then mean and deviation, then what the numbers are. */
+export function evaluationText(
+  rows: readonly ({ readonly name: string } & Evaluation)[],
+  { summary, about }: EvaluationTextOptions,
+): string {
+  const table = [HEAD, ...rows.map((row) => lineOf(row.name, row))];
+  if (summary) table.push(lineOf("mean", summary.mean), lineOf("deviation", summary.deviation));
+  const widths = HEAD.map((_, i) => Math.max(...table.map((line) => line[i].length)));
+  const lines = table.map((line) => line.map((text, i) => i ? text.padStart(widths[i]) : text.padEnd(widths[i])));
+  return [
+    ...lines.map((line) => line.join("  ")),
+    "",
+    `By ${about.model}, which saw the short side at ${about.vit_side} px. Distances are mean squared differences, smaller is nearer;`,
+    '"untouched" is the distance of the structure picture itself from the appearance picture.',
+    ...wrapped(COMPARABLE, 110),
+  ].join("\n");
+}
+
+function lineOf(name: string, numbers: Evaluation): string[] {
+  const { structure_distance, appearance_distance, appearance_cosine, untouched_distance, untouched_cosine } = numbers;
+  return [
+    name,
+    distanceText(structure_distance),
+    distanceText(appearance_distance),
+    appearance_cosine.toFixed(3),
+    distanceText(untouched_distance),
+    untouched_cosine.toFixed(3),
+    numbers.layout_iou.toFixed(2),
+  ];
+}
+
+/** Three digits that count, never as a power of ten: `0.0123`, `1.53`. */
+export function distanceText(value: number): string {
+  if (value === 0) return "0";
+  return value.toFixed(Math.min(8, Math.max(0, 2 - Math.floor(Math.log10(value)))));
+}
+
+function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + word.length < width) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}

@@ -1,7 +1,16 @@
 /** `splice models`: what is in the store of weights, and how more gets into it. */
 import { type Command, Option } from "commander";
 import type { ModelEntry } from "../weights/store.ts";
-import { type Common, EXIT, modelsFlag, type ModelsOption, quietFlag, UsageError, verboseFlag } from "./usage.ts";
+import {
+  type Common,
+  EXIT,
+  modelsFlag,
+  type ModelsOption,
+  quietFlag,
+  shellWord,
+  UsageError,
+  verboseFlag,
+} from "./usage.ts";
 
 interface KeepOptions extends Common, ModelsOption {
   readonly half?: boolean;
@@ -129,13 +138,17 @@ async function pull(name: string, options: PullOptions): Promise<number> {
       };
       const what = copy
         ? copyText(copy)
-        : `put there by hand; \`splice models import ${path} --name ${name}\` takes it into the store`;
+        : `put there by hand; \`splice models import ${shellWord(path)} --name ${name}${
+          store.named ?? ""
+        }\` takes it into the store`;
       if (!options.quiet) console.log(`${name} ${how[did]}: ${path}, ${what}`);
       return EXIT.done;
     } catch (error) {
       voice.end();
       if (!signal.aborted) throw error;
-      if (!options.quiet) console.error(`Stopped. The next \`splice models pull ${name}\` goes on from here.`);
+      if (!options.quiet) {
+        console.error(`Stopped. The next \`splice models pull ${name}${store.named ?? ""}\` goes on from here.`);
+      }
       return EXIT.interrupted;
     }
   });
@@ -173,19 +186,14 @@ async function take(file: string, options: KeepOptions & { name?: string }): Pro
 async function verify(name: string, options: Common & ModelsOption): Promise<number> {
   const { modelStore } = await import("./surroundings.ts");
   const { verifyModel } = await import("../weights/verify.ts");
-  const { path, sha256, known, vit } = await verifyModel(name, modelStore(options.models));
+  const store = modelStore(options.models);
+  const { path, sha256, known, vit } = await verifyModel(name, store);
   if (options.quiet) return EXIT.done;
   const sum = known
     ? `the SHA-256 is right (${sha256})`
     : `its SHA-256 is ${sha256}, and none was recorded to compare it with`;
   console.log(`${name}: ${sum}, and it loads: ${vit.depth} blocks, width ${vit.dim}, patches of ${vit.patch}. ${path}`);
-  if (!known) {
-    console.log(
-      `\`splice models import ${path} --name ${name}${
-        options.models ? ` --models ${options.models}` : ""
-      }\` records it.`,
-    );
-  }
+  if (!known) console.log(`\`splice models import ${shellWord(path)} --name ${name}${store.named ?? ""}\` records it.`);
   return EXIT.done;
 }
 

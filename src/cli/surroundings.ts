@@ -5,12 +5,13 @@ import { join } from "node:path";
 import { openGpu, openRuntime, type Runtime } from "../engine/mod.ts";
 import type { StoreOptions } from "../weights/store.ts";
 import { ownModels, programFolder } from "./launch.ts";
+import { shellWord } from "./usage.ts";
 
 /** The bundled models, then the user's own: in the folder that --models gave, or the usual one. */
 export function modelStore(given?: string): StoreOptions & { readonly own: string | null } {
   const own = ownModels(given);
   const bundled = join(programFolder(), "models");
-  const named = given === undefined ? {} : { named: ` --models ${given}` };
+  const named = given === undefined ? {} : { named: ` --models ${shellWord(given)}` };
   return { folders: own ? [bundled, own] : [bundled], own, ...named };
 }
 

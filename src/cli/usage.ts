@@ -31,6 +31,9 @@ export const modelsFlag = [
   "--models <folder>",
   "where models are kept (default: SPLICE_MODELS, or splice/models in the user's data folder)",
 ] as const;
+/** A word as it can be pasted into a shell. */
+export const shellWord = (text: string) => /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+
 export const verboseFlag = ["--verbose", "show where an error came from"] as const;
 export const quietFlag = ["--quiet", "print errors only"] as const;
 

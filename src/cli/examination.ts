@@ -4,7 +4,7 @@
 import { openGpu } from "../engine/mod.ts";
 import { megabytes } from "../splice/memory.ts";
 import { copyAt } from "../weights/record.ts";
-import { listModels, verifySha256 } from "../weights/store.ts";
+import { listModels, sha256OfFile, verifySha256 } from "../weights/store.ts";
 import { modelStore } from "./surroundings.ts";
 
 type Verdict = "ok" | "note" | "FAIL";
@@ -97,7 +97,7 @@ async function examineModels(say: Say, models: string | undefined): Promise<void
       continue;
     }
     try {
-      const sum = entry?.sha256 ?? (await copyAt(path))?.sha256;
+      const sum = entry?.sha256 ?? (await copyAt(path, await sha256OfFile(path)))?.sha256;
       if (sum !== undefined) await verifySha256(path, sum);
       present += 1;
       say("ok", "model", `${name}: ${path}${sum === undefined ? "" : ", checksum right"}`);

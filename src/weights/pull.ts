@@ -66,10 +66,11 @@ async function findPresent(name: string, options: PullOptions): Promise<Pulled |
   const { own, chosen, half, sources, onNote } = options;
   const path = (await listModels(options)).find((model) => model.name === name)?.path ?? null;
   if (path === null) return null;
-  const copy = resolve(dirname(path)) === resolve(own) ? await copyAt(path) : null;
+  const sha256 = await sha256OfFile(path);
+  const copy = resolve(dirname(path)) === resolve(own) ? await copyAt(path, sha256) : null;
   if (copy === null) return { did: "found", path, copy };
   if (chosen && sources.every(({ url }) => url !== copy.source.from)) return null;
-  if (await sha256OfFile(path) !== copy.sha256) {
+  if (sha256 !== copy.sha256) {
     onNote(`${path} is not what was stored: fetching it anew`);
     return null;
   }

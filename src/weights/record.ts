@@ -56,15 +56,18 @@ export async function readRecord(folder: string, name: string): Promise<ModelRec
   }
 }
 
-/** The copy that the weight file at `path` is, by its name and size; null if it was put there by hand. @throws WeightsError as `readRecord`. */
-export async function copyAt(path: string): Promise<Copy | null> {
+/**
+ * The copy that the weight file at `path` is, or should be: the one with this checksum, or without one that of its size, else the newest; null if the file was put
+ * there by hand. @throws WeightsError as `readRecord`.
+ */
+export async function copyAt(path: string, sha256?: string): Promise<Copy | null> {
   const file = basename(path);
   const name = file.replace(/\.safetensors$/, "");
   if (name === file) return null;
   const copies = (await readRecord(dirname(path), name))?.copies.filter((copy) => copy.file === file) ?? [];
   if (copies.length === 0) return null;
   const { size } = await Deno.stat(path);
-  return copies.find(({ bytes }) => bytes === size) ?? copies[0];
+  return copies.find((copy) => sha256 === undefined ? copy.bytes === size : copy.sha256 === sha256) ?? copies[0];
 }
 
 /** Remembers a copy that is about to be put in place, and what its address gave if this is the first time. @throws WeightsError */

@@ -20,7 +20,7 @@ export async function verifyModel(name: string, options: StoreOptions): Promise<
   const path = await findModel(name, options);
   const entry = MODELS.find((model) => model.name === name);
   const sha256 = await sha256OfFile(path);
-  const expected = entry?.sha256 ?? (await copyAt(path))?.sha256;
+  const expected = entry?.sha256 ?? (await copyAt(path, sha256))?.sha256;
   const remedy = entry === undefined
     ? "Remove it and import its file again"
     : entry.sources.length === 0

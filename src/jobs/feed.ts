@@ -2,8 +2,9 @@
  * One reader's way through a job's events. A feed holds a position, never a queue: what a slow reader has not asked for stays in the store, so that it costs the
  * server nothing and delays nobody. Previews are the newest or none.
  */
-import { type EventData, type EventName, Fault, isFinal } from "./job.ts";
-import { jobAddress } from "./record.ts";
+import { setImmediate } from "node:timers";
+import { type EventData, type EventName, Fault, isFinal, type StoredEvent } from "./job.ts";
+import { jobAddress, type JobRecord } from "./record.ts";
 import type { JobStore } from "./store.ts";
 
 /** An event as it is sent; `id` is null for previews, which no replay counts. */
@@ -37,6 +38,12 @@ export interface Feeds {
 
 /** So many events are read from the store at a time, and held for a reader. */
 const BATCH = 64;
+/** So many readers are woken at a time; those who have nothing to do with this job have their turn in between. */
+const SLICE = 25;
+/** So many positions of readers are remembered with what comes after them: most are at the same one. */
+const MOST_POSITIONS = 8;
+/** So many jobs are remembered as they are. */
+const MOST_SIGHTS = 64;
 /** The longest that a timer can wait, in ms. */
 const LONGEST = 2 ** 31 - 1;
 
@@ -54,11 +61,43 @@ interface Reader {
   wake(): void;
 }
 
+/** A job as it is until something happens to it: read once for all its readers. */
+interface Sight {
+  readonly kept: ReturnType<JobStore["kept"]>;
+  readonly record: JobRecord | null;
+  readonly eventsAfter: Map<number, readonly StoredEvent[]>;
+}
+
 /** All feeds of a process: one listener at the store, however many readers there are. */
 export function openFeeds(store: JobStore): Feeds {
   const sleeping = new Map<string, Set<Reader>>();
+  const sights = new Map<string, Sight>();
+  const waking = new Set<Reader>();
   let stopping = false;
-  store.onChange((id) => sleeping.get(id)?.forEach((reader) => reader.wake()));
+  store.onChange((id) => {
+    sights.delete(id);
+    const resting = waking.size === 0;
+    for (const reader of sleeping.get(id) ?? []) waking.add(reader);
+    if (resting && waking.size > 0) wakeSome();
+  });
+
+  function wakeSome(): void {
+    let left = SLICE;
+    for (const reader of waking) {
+      if (left-- === 0) return void setImmediate(wakeSome);
+      waking.delete(reader);
+      reader.wake();
+    }
+  }
+
+  function look(id: string): Sight {
+    const known = sights.get(id);
+    if (known) return known;
+    const sight = { kept: store.kept(id), record: store.get(id), eventsAfter: new Map() };
+    if (sights.size >= MOST_SIGHTS) sights.clear();
+    sights.set(id, sight);
+    return sight;
+  }
 
   /** Resolves when something happens to the job or to its reader, at the latest after `patience` ms. */
   function sleep(reader: Reader, patience: number): Promise<void> {
@@ -81,7 +120,7 @@ export function openFeeds(store: JobStore): Feeds {
     for (;;) {
       // The store may be closed by now: only a reader that goes on may ask it.
       if (reader.ended || reader.closed || stopping) return null;
-      const events = read(store, reader);
+      const events = read(reader, look(reader.id), store);
       if (events.length > 0) return events;
       if (reader.ended) return null;
       const left = deadline - performance.now();
@@ -92,7 +131,7 @@ export function openFeeds(store: JobStore): Feeds {
 
   return {
     open(id, after) {
-      const [kept, record] = [store.kept(id), store.get(id)];
+      const { kept, record } = look(id);
       if (!kept || !record) {
         throw new Fault("unknown_job", `There is no job ${id.slice(0, 60)}; it may have been removed`);
       }
@@ -125,20 +164,24 @@ export function openFeeds(store: JobStore): Feeds {
 }
 
 /** What the reader can have now, and moves it on. */
-function read(store: JobStore, reader: Reader): FeedEvent[] {
-  const { id } = reader;
-  const kept = store.kept(id);
-  if (kept === null) {
+function read(reader: Reader, { kept, record, eventsAfter }: Sight, store: JobStore): FeedEvent[] {
+  const { id, cursor } = reader;
+  if (kept === null || record === null) {
     reader.ended = true;
     return [];
   }
-  const lost = reader.cursor < kept.first - 1 || reader.cursor > kept.last;
-  const events: FeedEvent[] = lost ? [] : store.events(id, { after: reader.cursor, limit: BATCH });
-  reader.cursor = lost ? kept.last : events.at(-1)?.id ?? reader.cursor;
+  const lost = cursor < kept.first - 1 || cursor > kept.last;
+  const events: FeedEvent[] = [];
+  if (!lost && cursor < kept.last) {
+    const known = eventsAfter.get(cursor) ?? store.events(id, { after: cursor, limit: BATCH });
+    if (eventsAfter.size < MOST_POSITIONS) eventsAfter.set(cursor, known);
+    events.push(...known);
+  }
+  reader.cursor = lost ? kept.last : events.at(-1)?.id ?? cursor;
   // A reader that lags is given no previews: they are of steps it has not heard of.
   if (reader.cursor < kept.last) return events;
 
-  const { job, previewStep } = store.get(id)!;
+  const { job, previewStep } = record;
   reader.ended = isFinal(job.status);
   if (lost) events.push({ id: kept.last, ...told("resync", { job }) });
   if (!reader.ended && previewStep !== null && previewStep !== reader.previewStep) {

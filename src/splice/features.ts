@@ -27,6 +27,8 @@ export interface ExtractedFeatures {
   /** `block.{i}.tokens|queries|keys|values` [t, d] and `self_similarity.{i}` [t, t]; [CLS] first. */
   readonly tensors: StateDict;
   readonly grid: { readonly rows: number; readonly cols: number };
+  /** Side of a patch, in pixels of what the extractor saw. */
+  readonly patch: number;
   /** What the extractor saw, in pixels. */
   readonly seen: { readonly height: number; readonly width: number };
 }
@@ -71,6 +73,7 @@ export async function extractFeatures(runtime: Runtime, options: FeatureOptions)
   return {
     tensors,
     grid: { rows: Math.floor(seen.height / patch), cols: Math.floor(seen.width / patch) },
+    patch,
     seen,
   };
 }

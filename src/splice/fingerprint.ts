@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { EngineError } from "../engine/mod.ts";
 import type { Picture } from "../images/picture.ts";
 import type { Extractor } from "./extractor.ts";
 import { type Recipe, recipeNames, vitSize } from "./recipe.ts";
@@ -32,18 +33,54 @@ export interface Ingredients {
 }
 
 export function fingerprintOf({ structure, appearance, extractor, recipe, initial }: Ingredients): string {
-  const picture = ({ width, height, data }: Picture) => `${width}x${height} ${digest([data])}`;
   const seen = vitSize(recipe, extractor.vit.native);
   return JSON.stringify({
     version: VERSION,
-    structure: picture(structure),
-    appearance: picture(appearance),
-    model: digest([...extractor.tensors.values()].map(({ data }) => data)),
+    structure: pictureText(structure),
+    appearance: pictureText(appearance),
+    model: modelText(extractor),
     init_generator: initial ? digest([initial]) : "none",
     ...Object.fromEntries(recipeNames.filter((name) => !LEFT_OUT.includes(name)).map((name) => [name, recipe[name]])),
     vit_side: seen.side,
     vit_longest: seen.longest,
   });
+}
+
+/** Of an inversion: `options` are those that change its numbers. */
+export function inversionFingerprint(
+  { picture, extractor }: { readonly picture: Picture; readonly extractor: Extractor },
+  options: Readonly<Record<string, string | number>>,
+): string {
+  return JSON.stringify({
+    version: VERSION,
+    kind: "inversion",
+    picture: pictureText(picture),
+    model: modelText(extractor),
+    ...options,
+  });
+}
+
+const pictureText = ({ width, height, data }: Picture) => `${width}x${height} ${digest([data])}`;
+const modelText = ({ tensors }: Extractor) => digest([...tensors.values()].map(({ data }) => data));
+
+/** Throws EngineError unless the checkpoint is of this very run, and not of a longer one. */
+export function refuseOther(
+  checkpoint: { readonly fingerprint: string; readonly step: number },
+  { fingerprint, steps }: { readonly fingerprint: string; readonly steps: number },
+): void {
+  const changes = fingerprintChanges(checkpoint.fingerprint, fingerprint);
+  if (changes.length > 0) {
+    throw new EngineError(
+      `Cannot go on from the checkpoint: it is of another run (${
+        changes.join("; ")
+      }). Use the same pictures, model and options, or begin anew without it`,
+    );
+  }
+  if (checkpoint.step > steps) {
+    throw new EngineError(
+      `Cannot go on from the checkpoint: it was made after ${checkpoint.step} steps, and steps is ${steps}; ask for more steps`,
+    );
+  }
 }
 
 /** What two fingerprints say differently, as text for messages: `seed is 2, was 1`. */

@@ -56,7 +56,7 @@ export function termsAt(step: number, every: number, weights: Weights): readonly
 }
 
 /** Mean of the squared differences. */
-function meanSquare(a: Value, b: Value): Value {
+export function meanSquare(a: Value, b: Value): Value {
   const difference = sub(a, b);
   return div(sumAll(mul(difference, difference)), sizeOf(a.type.shape));
 }

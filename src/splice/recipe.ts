@@ -51,13 +51,7 @@ export const recipeSchema = z.strictObject({
   ),
   preview_every: z.number().int().min(0).max(1_000_000).default(50).describe("steps between two previews; 0 for none"),
 }).superRefine((recipe, context) => {
-  if (recipe.vit_side !== undefined && recipe.vit_longest !== undefined && recipe.vit_longest < recipe.vit_side) {
-    context.addIssue({
-      code: "custom",
-      path: ["vit_longest"],
-      message: `it must be at least vit_side, ${recipe.vit_side}`,
-    });
-  }
+  checkSides(recipe, context);
   if (weightNames.every((name) => recipe[name] === 0)) {
     context.addIssue({
       code: "custom",
@@ -66,6 +60,15 @@ export const recipeSchema = z.strictObject({
     });
   }
 });
+
+/** Refuses a limit of the long side below the short one. */
+export function checkSides(
+  { vit_side, vit_longest }: { vit_side?: number | undefined; vit_longest?: number | undefined },
+  context: z.RefinementCtx,
+): void {
+  if (vit_side === undefined || vit_longest === undefined || vit_longest >= vit_side) return;
+  context.addIssue({ code: "custom", path: ["vit_longest"], message: `it must be at least vit_side, ${vit_side}` });
+}
 
 /** All options of one transfer; names are the same on the command line (with hyphens), in forms and in JSON. */
 export type Recipe = z.output<typeof recipeSchema>;

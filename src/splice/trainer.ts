@@ -1,6 +1,5 @@
 /**
- * Training one pair: programs by what counts at a step and by the sides of its crops, fed a step's random numbers, and a loop
- * that keeps at most two steps (or a tenth of a second of work) in the GPU's queue.
+ * Training one pair: programs by what counts at a step and by the sides of its crops, fed a step's random numbers. The loop is in steps.ts.
  *
  * Everything that happens at step t follows from the recipe's seed and t, so a run that goes on from a checkpoint gives the
  * bytes of one that never stopped. Nothing is allocated once every kind of step has been seen.
@@ -10,7 +9,6 @@ import {
   adamFeed,
   compile,
   type Compiled,
-  EngineError,
   type Feeds,
   type Loaded,
   type Program,
@@ -22,33 +20,18 @@ import { generate, openGenerator } from "../nets/unet.ts";
 import { type CropSides, drawCrops } from "./augment.ts";
 import { type Checkpoint, freshSlab } from "./checkpoint.ts";
 import { type Extractor, uploadExtractor } from "./extractor.ts";
-import { fingerprintChanges } from "./fingerprint.ts";
+import { refuseOther } from "./fingerprint.ts";
 import type { MemoryReport } from "./memory.ts";
 import { imageState, type Term, TERMS, termsAt } from "./objective.ts";
 import type { Recipe } from "./recipe.ts";
 import { BETAS, planTraining, type StepCache, weightsOf } from "./step_program.ts";
+import { MOST_BATCH, openStepLoop, type StepLoop, type StepReport } from "./steps.ts";
 
 /** Purposes of random streams, so that no two share numbers. */
 const INITIAL = 1;
 const CROPS = 2;
 
-/** Read-backs stall the host, so fast steps are read together: as many as fit in this time, in ms. */
-const BATCH_TIME = 100;
-const MOST_BATCH = 10;
-/** Slower steps are queued one at a time, so that stopping is quick, in ms. */
-const SLOW_STEP = 500;
-
-export type { Extractor };
-
-/** What one step gave: unweighted mean squared errors of the terms that counted, and the weighted total. */
-export interface StepReport {
-  readonly step: number;
-  readonly losses: Partial<Record<Term | "total", number>>;
-  /** Wall time of the step, averaged over those read back together. */
-  readonly ms: number;
-  /** Among those was the first run of a program, which drivers compile then: `ms` is no measure of what follows. */
-  readonly fresh: boolean;
-}
+export type { Extractor, StepReport };
 
 export interface TrainerOptions {
   readonly runtime: Runtime;
@@ -68,40 +51,17 @@ export interface TrainerOptions {
   readonly cache?: StepCache | undefined;
 }
 
-export interface Trainer {
+export interface Trainer extends StepLoop {
   readonly memory: MemoryReport;
-  /** Steps done. */
-  step(): number;
-  /** Trains until `until` steps are done or `signal` is aborted; reports come in order, each step once. */
-  train(
-    options: { until: number; signal?: AbortSignal; onSteps(reports: readonly StepReport[]): void | Promise<void> },
-  ): Promise<void>;
-  /** G(A) as it is now. */
+  /** The picture as it is now: G(A). */
   render(): Promise<Picture>;
   slab(): Promise<Float32Array>;
   checkpoint(): Promise<Checkpoint>;
 }
 
-/** Throws EngineError unless the checkpoint is of this very run. */
-function refuseOther(checkpoint: Checkpoint, { fingerprint, recipe }: TrainerOptions): void {
-  const changes = fingerprintChanges(checkpoint.fingerprint, fingerprint);
-  if (changes.length > 0) {
-    throw new EngineError(
-      `Cannot go on from the checkpoint: it is of another run (${
-        changes.join("; ")
-      }). Use the same pictures, model and options, or begin anew without it`,
-    );
-  }
-  if (checkpoint.step > recipe.steps) {
-    throw new EngineError(
-      `Cannot go on from the checkpoint: it was made after ${checkpoint.step} steps, and steps is ${recipe.steps}; ask for more steps`,
-    );
-  }
-}
-
 export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const { runtime, recipe, structure, appearance, checkpoint } = options;
-  if (checkpoint) refuseOther(checkpoint, options);
+  if (checkpoint) refuseOther(checkpoint, { fingerprint: options.fingerprint, steps: recipe.steps });
   const weights = weightsOf(recipe);
   const plan = planTraining({
     recipe,
@@ -140,7 +100,6 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     `${terms} ${crops?.structure} ${crops?.appearance}`;
   loaded.set(keyOf(plan.terms, plan.crops), await prepare(planned));
 
-  let done = checkpoint?.step ?? 0;
   let renderer: Loaded | null = null;
   const log = runtime.openLog(TERMS.length + 1, MOST_BATCH);
 
@@ -163,47 +122,22 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     return fresh;
   }
 
-  /** The losses of the steps from `first` on, checked; `rows` as the log holds them. */
-  function collect(rows: Float32Array, first: number, timing: { ms: number; fresh: boolean }): StepReport[] {
-    return Array.from({ length: rows.length / log.width }, (_, i) => {
-      const step = first + i;
-      const row = rows.subarray(i * log.width, (i + 1) * log.width);
-      const terms = termsAt(step, recipe.entire_every, weights);
-      const losses = Object.fromEntries([...terms.map((term) => [term, row[TERMS.indexOf(term)]]), [
-        "total",
-        row[TERMS.length],
-      ]]);
-      for (const [term, value] of Object.entries(losses)) {
-        if (!Number.isFinite(value)) {
-          throw new EngineError(
-            `Training stopped: at step ${step} the loss ${term} is ${value}. Try a lower learning_rate (now ${recipe.learning_rate}) or another seed`,
-          );
-        }
-      }
-      return { step, losses, ...timing };
-    });
-  }
-
-  let batch = 1; // the first step tells how long a step takes
+  const loop = openStepLoop({
+    runtime,
+    done: checkpoint?.step ?? 0,
+    log,
+    submit,
+    losses: (t, row) =>
+      Object.fromEntries([
+        ...termsAt(t, recipe.entire_every, weights).map((term) => [term, row[TERMS.indexOf(term)]]),
+        ["total", row[TERMS.length]],
+      ]),
+    learningRate: recipe.learning_rate,
+  });
 
   return {
     memory,
-    step: () => done,
-    async train({ until, signal, onSteps }) {
-      while (done < until && !signal?.aborted) {
-        const first = done;
-        const count = Math.min(batch, until - first);
-        const began = performance.now();
-        let fresh = false;
-        for (let i = 0; i < count; i++) fresh = await submit(first + i, i) || fresh;
-        const rows = await runtime.readLog(log, count);
-        const ms = (performance.now() - began) / count;
-        const reports = collect(rows, first, { ms, fresh });
-        done = first + count;
-        batch = ms > SLOW_STEP ? 1 : Math.max(2, Math.min(MOST_BATCH, Math.floor(BATCH_TIME / ms)));
-        await onSteps(reports);
-      }
-    },
+    ...loop,
     async render() {
       if (!renderer) {
         const image = imageState("structure", structure);
@@ -223,7 +157,7 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
         await runtime.readState("generator.m"),
         await runtime.readState("generator.v"),
       ];
-      return { step: done, slab, first, second, fingerprint: options.fingerprint };
+      return { step: loop.step(), slab, first, second, fingerprint: options.fingerprint };
     },
   };
 }

@@ -1,5 +1,5 @@
 /** The numbers of evaluations as a table for people. */
-import { COMPARABLE, type Evaluation } from "../splice/evaluation.ts";
+import { COMPARABLE, distanceText, type Evaluation } from "../splice/evaluation.ts";
 
 export interface EvaluationTextOptions {
   /** Where there is more than one. */
@@ -38,12 +38,6 @@ function lineOf(name: string, numbers: Evaluation): string[] {
     untouched_cosine.toFixed(3),
     numbers.layout_iou.toFixed(2),
   ];
-}
-
-/** Three digits that count, never as a power of ten: `0.0123`, `1.53`. */
-export function distanceText(value: number): string {
-  if (value === 0) return "0";
-  return value.toFixed(Math.min(8, Math.max(0, 2 - Math.floor(Math.log10(value)))));
 }
 
 function wrapped(text: string, width: number): string[] {

@@ -50,6 +50,10 @@ export async function writePicture(path: string, picture: Picture): Promise<void
   await writeWhole(path, await encodeImage(picture, FORMATS[extname(path).toLowerCase()]));
 }
 
+export async function writeText(path: string, text: string): Promise<void> {
+  await writeWhole(path, new TextEncoder().encode(text));
+}
+
 /** Written aside and renamed; what is no ordinary file (a pipe, /dev/null) is written as it is. */
 async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
   try {

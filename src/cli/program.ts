@@ -14,6 +14,7 @@ import { confine } from "./launch.ts";
 import { addModels } from "./models.ts";
 import { addRun } from "./run.ts";
 import { addServe } from "./serve.ts";
+import { addSheet } from "./sheet.ts";
 import { EXIT, UsageError } from "./usage.ts";
 import { addWorker } from "./worker.ts";
 
@@ -39,6 +40,7 @@ export async function main(args: readonly string[]): Promise<number> {
       addApply,
       addFeatures,
       addEvaluate,
+      addSheet,
       addModels,
       addDemo,
       addServe,

@@ -143,11 +143,15 @@ function lossText(losses: Progress["losses"]): string {
 /** `5.2/s  1:05 left` */
 function paceText({ step, steps, steps_per_second: pace, eta_seconds: left }: Progress): string {
   if (pace === null || left === null) return step < steps ? "compiling" : "";
+  return `${pace < 10 ? pace.toPrecision(2) : pace.toFixed(0)}/s  ${clockText(left)} left`;
+}
+
+/** `1:05`, `2:07:00`. */
+export function clockText(left: number): string {
   const s = Math.round(left);
   const [hours, minutes, seconds] = [Math.floor(s / 3600), Math.floor(s / 60) % 60, s % 60];
   const two = (n: number) => String(n).padStart(2, "0");
-  const clock = hours > 0 ? `${hours}:${two(minutes)}:${two(seconds)}` : `${minutes}:${two(seconds)}`;
-  return `${pace < 10 ? pace.toPrecision(2) : pace.toFixed(0)}/s  ${clock} left`;
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds)}` : `${minutes}:${two(seconds)}`;
 }
 
 /** `8 s`, `1 min 05 s`, `2 h 07 min`. */

@@ -187,6 +187,12 @@ export function summarise(all: readonly Evaluation[]): Record<"mean" | "deviatio
   };
 }
 
+/** Three digits that count, never as a power of ten: `0.0123`, `1.53`. */
+export function distanceText(value: number): string {
+  if (value === 0) return "0";
+  return value.toFixed(Math.min(8, Math.max(0, 2 - Math.floor(Math.log10(value)))));
+}
+
 /** [CLS]'s attention to the patches, the mean of its heads of 64 channels: [t - 1]. */
 function attentionOfCls(queries: Float32Array, keys: Float32Array, dim: number): Float64Array {
   const head = 64;

@@ -1,0 +1,108 @@
+/** `splice sheet`: pairs by settings, each cell a run, as one labelled picture with numbers. Unattended: a cell that fails is said in its place. */
+import { dirname, join, resolve } from "node:path";
+import type { Command } from "commander";
+import { checkWritable, clashes, formatProblem } from "./files.ts";
+import { programFolder } from "./launch.ts";
+import { type Common, EXIT, quietFlag, UsageError, verboseFlag } from "./usage.ts";
+import { exampleList, parseSheetList, type SheetList } from "../splice/sheet_list.ts";
+
+interface SheetOptions extends Common {
+  readonly list?: string;
+  readonly out?: string;
+  readonly data?: string;
+  readonly example?: boolean;
+  readonly json?: boolean;
+}
+
+export function addSheet(program: Command, finish: (code: number) => void): void {
+  program.command("sheet")
+    .summary("run pairs with several settings, into one labelled picture with numbers")
+    .description(
+      "Runs each pair of a list with each of its settings (a loss removed, another seed, another size: any option of `splice run`) and draws one picture: a row " +
+        "for each pair, a column for each setting, the numbers of `splice evaluate` below. The numbers are also written beside it, as JSON. Called again, it " +
+        "goes on where it was stopped.",
+    )
+    .option("--list <file>", "the pairs and settings, as JSON; paths in it are from the list's folder")
+    .option("--out <file>", "the picture, .png, .jpg or .webp; drawn anew after every cell")
+    .option("--data <folder>", "where cells are kept (default: beside the picture, as NAME.cells)")
+    .option("--example", "print a list to begin with: two of the bundled pairs, each loss removed in turn")
+    .option("--json", "print progress as JSON lines")
+    .option(...quietFlag)
+    .option(...verboseFlag)
+    .addHelpText(
+      "after",
+      "\nExample:\n  splice sheet --example > list.json\n  splice sheet --list list.json --out sheet.png",
+    )
+    .action(async (options: SheetOptions) => finish(await sheet(options)));
+}
+
+async function sheet(options: SheetOptions): Promise<number> {
+  if (options.example) {
+    const photograph = (name: string) => join(programFolder(), "examples", `${name}.jpg`);
+    console.log(exampleList([
+      { name: "mountains at sunset", structure: photograph("picos-de-europa"), appearance: photograph("sunset") },
+      { name: "autumn at sunset", structure: photograph("aitzgorri"), appearance: photograph("sunset") },
+    ]));
+    return EXIT.done;
+  }
+  const problems: string[] = [];
+  for (const name of ["list", "out"] as const) {
+    if (options[name] === undefined) problems.push(`Cannot make a sheet: --${name} FILE is missing`);
+  }
+  if (options.out !== undefined) problems.push(...[formatProblem(options.out, "--out")].filter((why) => why !== null));
+  problems.push(...clashes({ "--list": options.list }, { "--out": options.out }));
+  const list = options.list === undefined ? null : await readList(options.list, problems);
+  if (problems.length > 0 || list === null) throw new UsageError(problems);
+  const { list: listPath, out } = options as Required<SheetOptions>;
+  const data = options.data ?? out.replace(/\.[^.]*$/, ".cells");
+  const numbers = out.replace(/\.[^.]*$/, ".json");
+  const photographs = list.pairs.flatMap((pair) => [pair.structure, pair.appearance]);
+  const taken = clashes(
+    { "--list": listPath, ...Object.fromEntries(photographs.map((path) => [path, path])) },
+    { "--out": out, "the numbers": numbers },
+  );
+  if (taken.length > 0) throw new UsageError(taken);
+  await checkWritable([{ path: out, flag: "--out" }, { path: numbers, flag: "the numbers" }]);
+  await makeFolder(data);
+  const { makeSheet } = await import("./sheet_run.ts");
+  return await makeSheet(list, { out, numbers, data, json: options.json, quiet: options.quiet });
+}
+
+/** Reads and checks the list, and that its pictures are there. Their paths come back as seen from here. */
+async function readList(path: string, problems: string[]): Promise<SheetList | null> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (cause) {
+    const why = cause instanceof Deno.errors.NotFound
+      ? "there is no such file; `splice sheet --example` prints one"
+      : cause;
+    problems.push(`Cannot read --list ${path}: ${why}`);
+    return null;
+  }
+  const read = parseSheetList(text);
+  if (!read.ok) {
+    problems.push(...read.errors.map((why) => `Cannot use --list ${path}: ${why}`));
+    return null;
+  }
+  const pairs = read.list.pairs.map((pair) => ({
+    ...pair,
+    structure: resolve(dirname(path), pair.structure),
+    appearance: resolve(dirname(path), pair.appearance),
+  }));
+  for (const file of new Set(pairs.flatMap(({ structure, appearance }) => [structure, appearance]))) {
+    if (!(await Deno.stat(file).then(({ isDirectory }) => !isDirectory, () => false))) {
+      problems.push(`Cannot use --list ${path}: there is no picture ${file}`);
+    }
+  }
+  return { ...read.list, pairs };
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await Deno.mkdir(path, { recursive: true });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new UsageError([`Cannot write --data ${path}: ${why}; name a folder`]);
+  }
+}

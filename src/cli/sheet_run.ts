@@ -1,0 +1,228 @@
+/**
+ * A contact sheet from its list to its picture: the cells one after another, row by row, and the picture and its numbers written anew after each, so that there is
+ * something to look at from the first one on.
+ */
+import { join, resolve } from "node:path";
+import type { Picture } from "../images/picture.ts";
+import type { Progress } from "../splice/conduct.ts";
+import { COMPARABLE, type Evaluation, summarise } from "../splice/evaluation.ts";
+import type { Extractor } from "../splice/extractor.ts";
+import { type Recipe, vitSize } from "../splice/recipe.ts";
+import type { SheetList, SheetPair, SheetSetting } from "../splice/sheet_list.ts";
+import { drawSheet, type SheetCell } from "../splice/sheet_picture.ts";
+import type { StepCache } from "../splice/step_program.ts";
+import { loadVit, modelName, resolveModel } from "../weights/store.ts";
+import { readPicture, writePicture, writeText } from "./files.ts";
+import { type CellTask, type FinishedCell, keptCell, runCell } from "./sheet_cells.ts";
+import { type CellName, openSheetVoice, type SheetVoice } from "./sheet_voice.ts";
+import { interruptible, modelStore } from "./surroundings.ts";
+import { EXIT } from "./usage.ts";
+import { durationText, type VoiceOptions } from "./voice.ts";
+
+export interface SheetFiles extends VoiceOptions {
+  readonly out: string;
+  readonly numbers: string;
+  /** A folder for each cell. */
+  readonly data: string;
+}
+
+type Photograph = { readonly picture: Picture } | { readonly error: string };
+
+interface Row {
+  readonly pair: SheetPair;
+  readonly structure: Photograph;
+  readonly appearance: Photograph;
+  readonly cells: SheetCell[];
+  readonly seconds: (number | null)[];
+}
+
+interface Making {
+  readonly list: SheetList;
+  readonly files: SheetFiles;
+  readonly voice: SheetVoice;
+  /** Models by what recipes call them. */
+  readonly extractors: ReadonlyMap<Recipe["model"], Extractor & { readonly name: string }>;
+  readonly rows: readonly Row[];
+}
+
+/** Resolves to the exit code: 1 where a cell failed. */
+export async function makeSheet(list: SheetList, files: SheetFiles): Promise<number> {
+  const voice = openSheetVoice(files);
+  const extractors = new Map<Recipe["model"], Extractor & { name: string }>();
+  for (const { model } of [list.recipe, ...list.settings.map(({ recipe }) => recipe)]) {
+    if (extractors.has(model)) continue;
+    const path = await resolveModel(model, modelStore());
+    extractors.set(model, { ...await loadVit(path), name: modelName(path) });
+  }
+  const rows: Row[] = [];
+  for (const pair of list.pairs) {
+    const [structure, appearance] = [await photograph(pair.structure), await photograph(pair.appearance)];
+    const cells = list.settings.map((): SheetCell => ({ kind: "waiting" }));
+    rows.push({ pair, structure, appearance, cells, seconds: cells.map(() => null) });
+  }
+  const making = { list, files, voice, extractors, rows };
+  return await interruptible((signal) => make(making, signal));
+}
+
+async function make(making: Making, signal: AbortSignal): Promise<number> {
+  const { list, files, voice, rows } = making;
+  const began = performance.now();
+  const cells = list.pairs.length * list.settings.length;
+  const tasks = rows.flatMap((row) => list.settings.map((setting, column) => ({ row, setting, column })));
+  const waiting: typeof tasks = [];
+  // Cells of an earlier run come first, so that the time left is that of what is to be done.
+  for (const one of tasks) {
+    const task = taskOf(making, one);
+    const kept = task && await keptCell(task);
+    if (kept) settle(one, kept, voice, { name: nameOf(one), kept: true });
+    else waiting.push(one);
+  }
+  const cache: StepCache = new Map();
+  const took: number[] = [];
+  for (const [i, one] of waiting.entries()) {
+    if (signal.aborted) break;
+    const name = nameOf(one);
+    const cellBegan = performance.now();
+    try {
+      const task = taskOf(making, one);
+      if (task === null) throw new Error(unreadable(one.row));
+      const finished = await runCell(task, {
+        signal,
+        cache,
+        onProgress: (progress) => voice.progress(name, progress, leftOver(progress, cellBegan, i)),
+      });
+      if (finished === null) break;
+      settle(one, finished, voice, { name, kept: false });
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      one.row.cells[one.column] = { kind: "failed", error: message };
+      voice.failed(name, message);
+    }
+    took.push((performance.now() - cellBegan) / 1000);
+    await write(making);
+  }
+  if (waiting.length === 0) await write(making);
+  return conclude();
+
+  function nameOf({ row, setting, column }: { row: Row; setting: SheetSetting; column: number }): CellName {
+    const cell = rows.indexOf(row) * list.settings.length + column + 1;
+    return { cell, cells, pair: row.pair.name, setting: setting.name };
+  }
+
+  /** Seconds for this cell and all that wait behind it, which are taken to be like those so far. */
+  function leftOver({ eta_seconds }: Progress, cellBegan: number, i: number): number | null {
+    if (eta_seconds === null) return null;
+    const whole = (performance.now() - cellBegan) / 1000 + eta_seconds;
+    const usual = [...took, whole].reduce((sum, value) => sum + value, 0) / (took.length + 1);
+    return eta_seconds + (waiting.length - i - 1) * usual;
+  }
+
+  function conclude(): number {
+    const count = (kind: SheetCell["kind"]) =>
+      rows.reduce((sum, row) => sum + row.cells.filter((cell) => cell.kind === kind).length, 0);
+    const [done, failed, left] = [count("done"), count("failed"), count("waiting")];
+    if (left > 0) {
+      const text = `Stopped after ${done + failed} of ${cells} cells; the same command goes on from there`;
+      voice.ended("canceled", { done, failed, cells }, text);
+      return EXIT.interrupted;
+    }
+    const time = durationText((performance.now() - began) / 1000);
+    const but = failed === 0 ? "" : `; ${failed} of ${cells} cells failed: the same command tries them again`;
+    const text = `${resolve(files.out)} is done, in ${time}, its numbers are in ${resolve(files.numbers)}${but}`;
+    voice.ended("succeeded", { result: files.out, numbers: files.numbers, done, failed, cells }, text);
+    return failed === 0 ? EXIT.done : EXIT.failed;
+  }
+}
+
+function settle(
+  { row, column }: { row: Row; column: number },
+  { picture, numbers, seconds }: FinishedCell,
+  voice: SheetVoice,
+  { name, kept }: { name: CellName; kept: boolean },
+): void {
+  row.cells[column] = { kind: "done", picture, numbers };
+  row.seconds[column] = seconds;
+  voice.finished(name, { numbers, seconds, kept });
+}
+
+/** Null where a photograph cannot be read. */
+function taskOf(making: Making, { row, setting }: { row: Row; setting: SheetSetting }): CellTask | null {
+  const { list, files, extractors } = making;
+  if (!("picture" in row.structure) || !("picture" in row.appearance)) return null;
+  return {
+    folder: join(files.data, `${row.pair.slug}--${setting.slug}`),
+    structure: row.structure.picture,
+    appearance: row.appearance.picture,
+    recipe: setting.recipe,
+    extractor: extractors.get(setting.recipe.model)!,
+    judge: { recipe: list.recipe, extractor: extractors.get(list.recipe.model)! },
+  };
+}
+
+function unreadable({ structure, appearance }: Row): string {
+  return [structure, appearance].flatMap((one) => "error" in one ? [one.error] : []).join("; ");
+}
+
+async function photograph(path: string): Promise<Photograph> {
+  try {
+    return { picture: await readPicture(path) };
+  } catch (error) {
+    return { error: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** The picture and the numbers, as far as they are there. */
+async function write({ list, files, extractors, rows }: Making): Promise<void> {
+  const { name: model, vit } = extractors.get(list.recipe.model)!;
+  const seen = vitSize(list.recipe, vit.native);
+  const summaries = list.settings.map((_, column) => {
+    const numbers = rows.flatMap(({ cells }) => numbersOf(cells[column]) ?? []);
+    return numbers.length < rows.length || numbers.length < 2 ? null : summarise(numbers);
+  });
+  const pictureOf = (one: Photograph) => "picture" in one ? one.picture : null;
+  const { steps, size } = list.recipe;
+  const drawn = drawSheet({
+    title: list.title,
+    settings: list.settings.map(({ name }) => name),
+    rows: rows.map((row) => ({
+      name: row.pair.name,
+      structure: pictureOf(row.structure),
+      appearance: pictureOf(row.appearance),
+      cells: row.cells,
+    })),
+    summaries,
+    notes: [
+      `${model}, ${steps} steps${
+        size === undefined ? "" : `, longest side ${size} px`
+      }, unless a column says otherwise. Measured by ${model} at ${seen.side} px: ` +
+      "distance from the structure (self-similarity of keys) and from the appearance ([CLS]), mean squared differences, smaller is nearer; layout: intersection " +
+      "over union of foreground masks, 1 is the same.",
+    ],
+  });
+  await writePicture(files.out, drawn);
+  const content = {
+    title: list.title,
+    measured_by: { model, vit_side: seen.side, vit_longest: seen.longest },
+    settings: list.settings.map(({ name, recipe }, column) => ({
+      name,
+      options: recipe,
+      ...(summaries[column] ?? {}),
+    })),
+    pairs: rows.map(({ pair, cells, seconds }) => ({
+      name: pair.name,
+      structure: pair.structure,
+      appearance: pair.appearance,
+      cells: cells.map((cell, column) => ({
+        setting: list.settings[column].name,
+        status: cell.kind,
+        ...(numbersOf(cell) ?? {}),
+        ...(seconds[column] === null ? {} : { seconds: seconds[column] }),
+        ...(cell.kind === "failed" ? { error: cell.error } : {}),
+      })),
+    })),
+    comparable: COMPARABLE,
+  };
+  await writeText(files.numbers, `${JSON.stringify(content, null, 2)}\n`);
+}
+
+const numbersOf = (cell: SheetCell): Evaluation | null => cell.kind === "done" ? cell.numbers : null;

@@ -5,16 +5,20 @@
 import { Command, CommanderError } from "commander";
 import config from "../../deno.json" with { type: "json" };
 import { addApply } from "./apply.ts";
+import { addAttention } from "./attention.ts";
 import { addBench } from "./bench.ts";
 import { addDemo } from "./demo.ts";
 import { addDoctor } from "./doctor.ts";
 import { addEvaluate } from "./evaluate.ts";
 import { addFeatures } from "./features.ts";
+import { addInvert } from "./invert.ts";
 import { confine } from "./launch.ts";
 import { addModels } from "./models.ts";
+import { addPca } from "./pca.ts";
 import { addRun } from "./run.ts";
 import { addServe } from "./serve.ts";
 import { addSheet } from "./sheet.ts";
+import { addSimilarity } from "./similarity.ts";
 import { EXIT, UsageError } from "./usage.ts";
 import { addWorker } from "./worker.ts";
 
@@ -39,6 +43,10 @@ export async function main(args: readonly string[]): Promise<number> {
       addRun,
       addApply,
       addFeatures,
+      addPca,
+      addAttention,
+      addSimilarity,
+      addInvert,
       addEvaluate,
       addSheet,
       addModels,

@@ -6,13 +6,7 @@
  */
 import { resolve } from "node:path";
 import { fitPicture, type Picture } from "../images/picture.ts";
-import {
-  type Checkpoint,
-  decodeCheckpoint,
-  encodeCheckpoint,
-  generatorSlab,
-  unpackGenerator,
-} from "../splice/checkpoint.ts";
+import { decodeCheckpoint, encodeCheckpoint, generatorSlab, unpackGenerator } from "../splice/checkpoint.ts";
 import { conduct } from "../splice/conduct.ts";
 import { fingerprintOf } from "../splice/fingerprint.ts";
 import { megabytes } from "../splice/memory.ts";
@@ -23,6 +17,7 @@ import { writeSafetensors } from "../weights/safetensors.ts";
 import { loadVit, loadWeights, modelName, resolveModel } from "../weights/store.ts";
 import { readPicture, writePicture } from "./files.ts";
 import { type Metrics, openMetrics } from "./metrics.ts";
+import { findCheckpoint, stoppedText } from "./resume.ts";
 import { interruptible, modelStore, withRuntime } from "./surroundings.ts";
 import { EXIT } from "./usage.ts";
 import { durationText, type Voice } from "./voice.ts";
@@ -67,7 +62,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
   const initial = transfer.initGenerator === undefined
     ? undefined
     : generatorSlab((await loadWeights(transfer.initGenerator)).tensors, transfer.initGenerator);
-  const checkpoint = await findCheckpoint(transfer, voice);
+  const checkpoint = await findCheckpoint(transfer, decodeCheckpoint, voice);
   const fingerprint = transfer.checkpoint === undefined
     ? ""
     : fingerprintOf({ structure, appearance, extractor, recipe, initial });
@@ -108,7 +103,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
     }
     const finished = trainer.step() >= recipe.steps;
     if (!finished) {
-      voice.canceled(stoppedText(trainer.step(), transfer));
+      voice.canceled(stoppedText(trainer.step(), recipe.steps, transfer.checkpoint));
       return EXIT.interrupted;
     }
     if (transfer.saveGenerator !== undefined) {
@@ -151,32 +146,6 @@ async function train(
   });
 }
 
-/** The checkpoint to go on from, if that was asked for and there is one. A file that is none is neither read nor replaced. */
-async function findCheckpoint({ checkpoint: path, resume }: Transfer, voice: Voice): Promise<Checkpoint | undefined> {
-  if (path === undefined || !(await exists(path))) return undefined;
-  const { tensors, metadata } = await loadWeights(path);
-  const checkpoint = decodeCheckpoint(tensors, metadata);
-  if (!checkpoint) {
-    throw new Error(
-      `Cannot use --checkpoint ${path}: a file of another kind is there; name another, or remove it first`,
-    );
-  }
-  if (resume) return checkpoint;
-  voice.note(
-    `${path} holds ${checkpoint.step} steps of an earlier run and will be replaced; --resume would go on from it`,
-  );
-  return undefined;
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 function planText(
   trainer: Trainer,
   { adapter, model, pictures, side, longest }: {
@@ -195,13 +164,4 @@ function planText(
     `${adapter}; model ${model}; memory ${megabytes(totalBytes)} (${megabytes(scratchBytes)} reused)`,
     `structure ${a}, appearance ${b}, seen as ${seen.width} x ${seen.height}${from}`,
   ].join("\n");
-}
-
-function stoppedText(step: number, { recipe, checkpoint }: Transfer): string {
-  const kept = checkpoint === undefined
-    ? "nothing was kept: with --checkpoint FILE a run can be continued"
-    : step === 0
-    ? "there was nothing to keep yet"
-    : `the same command with --resume goes on from ${checkpoint}`;
-  return `Stopped after ${step} of ${recipe.steps} steps; ${kept}`;
 }

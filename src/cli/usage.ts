@@ -2,7 +2,6 @@
  * What the command line itself refuses, before any work: exit code 2. All that is wrong is said at once, a line each.
  */
 import type { Command } from "commander";
-import type { RecipeName } from "../splice/recipe.ts";
 
 export class UsageError extends Error {
   override readonly name = "UsageError";
@@ -37,10 +36,13 @@ export const shellWord = (text: string) => /^[\w./:@%+=-]+$/.test(text) ? text :
 export const verboseFlag = ["--verbose", "show where an error came from"] as const;
 export const quietFlag = ["--quiet", "print errors only"] as const;
 
-/** Recipe options that were given by the user: a default handed on would win over a preset. */
-export function givenRecipe(command: Command, names: readonly RecipeName[]): Partial<Record<RecipeName, unknown>> {
+/** Options of a schema that were given by the user: a default handed on would win over a preset. */
+export function givenRecipe<Name extends string>(
+  command: Command,
+  names: readonly Name[],
+): Partial<Record<Name, unknown>> {
   const attributes = new Map(command.options.map((option) => [option.name().replace(/^no-/, ""), option]));
-  const given: Partial<Record<RecipeName, unknown>> = {};
+  const given: Partial<Record<Name, unknown>> = {};
   for (const name of names) {
     const attribute = attributes.get(name.replaceAll("_", "-"))?.attributeName();
     if (attribute && command.getOptionValueSource(attribute) === "cli") given[name] = command.getOptionValue(attribute);
@@ -50,5 +52,8 @@ export function givenRecipe(command: Command, names: readonly RecipeName[]): Par
 
 /** A recipe's complaint, naming the option as it is typed: `weight_cls` is `--weight-cls`. */
 export function asFlag(message: string): string {
-  return message.replace(/^Cannot use (\w+)/, (_, name: string) => `Cannot use --${name.replaceAll("_", "-")}`);
+  return message.replace(
+    /^(Cannot use|Cannot do without) (\w+)/,
+    (_, what: string, name: string) => `${what} --${name.replaceAll("_", "-")}`,
+  );
 }

@@ -11,7 +11,7 @@ Deno.test("cli: help names every command, and each command's help ends with an e
   atDesk(async ({ splice }) => {
     const { code, out } = await splice("--help");
     assert.equal(code, 0);
-    const commands = ["run", "apply", "features", "demo", "doctor"];
+    const commands = ["run", "apply", "features", "models", "demo", "doctor"];
     for (const command of commands) assert.match(out, new RegExp(`^  ${command} `, "m"));
     assert.deepEqual(await splice(), { code: 0, out, err: "" });
     for (const command of commands) {
@@ -30,7 +30,7 @@ Deno.test("cli: what is wrong with the options is said at once, a line each, and
     assert.equal(many.out, "");
     assert.equal(many.err.trim().split("\n").length, 4, many.err);
     assert.match(many.err, /^splice: Cannot run: --structure FILE is missing$/m);
-    assert.match(many.err, /--out no\/r\.gif: pictures are written as \.png or \.jpg/);
+    assert.match(many.err, /--out no\/r\.gif: pictures are written as \.png, \.jpg or \.webp/);
     assert.match(many.err, /Cannot use --steps = "0": it must be a whole number from 1 to 1000000/);
     assert.match(many.err, /Cannot use --weight-cls = "x": it must be a number/);
 
@@ -51,7 +51,7 @@ Deno.test("cli: what is wrong with the options is said at once, a line each, and
     await bad(["run", ...pair, "--out", "r.png", "--checkpoint", "."], /--checkpoint \.: it is a folder/);
     await bad(["run", ...pair, "--out", "r.png", "--resume"], /Cannot use --resume.*--checkpoint FILE/);
     await bad(["run", ...pair, "--out", "b.png"], /Cannot write --out b\.png: it is also --appearance; name another/);
-    await bad(["apply", "--generator", "g", "--image", "a.png", "--out", "r.bmp"], /\.png or \.jpg/);
+    await bad(["apply", "--generator", "g", "--image", "a.png", "--out", "r.bmp"], /\.png, \.jpg or \.webp/);
     await bad(["features", "--image", "a.png", "--out", "f", "--layers", "1;2"], /Cannot use --layers = "1;2"/);
     await bad(["features", "--image", "a.png", "--out", "f", "--layers", "6"], /has 6 blocks, 0 to 5/);
     await bad(["demo", "--steps", "none"], /Cannot use --steps = "none"/);

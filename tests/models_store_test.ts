@@ -1,118 +1,15 @@
-/** What is kept in the store: the same bytes whichever way a model came, checked for what it says it is, described beside it, never half. */
+/** What is kept in the store: checked for what it says it is, described beside it, fetched once, never half. */
 import assert from "node:assert/strict";
-import { importModel, nameProblem, sha256Of, withModelLock } from "../src/weights/keep.ts";
-import { loadVit } from "../src/weights/store.ts";
-import { listModels, MODELS } from "../src/weights/store.ts";
-import { pullModel, type PullOptions } from "../src/weights/pull.ts";
+import { nameProblem, sha256Of, withModelLock } from "../src/weights/keep.ts";
 import { copyAt, readRecord } from "../src/weights/record.ts";
-import { verifyModel } from "../src/weights/verify.ts";
+import { listModels } from "../src/weights/store.ts";
 import { WeightsError } from "../src/weights/tensor.ts";
-import { type Answer, type Asked, fileAnswer, type RawServer, serveRaw, statusAnswer } from "./support/raw_server.ts";
-import { asHuggingFace, madeUpVit, safetensorsFile, small, torchFile } from "./support/vit_files.ts";
+import { verifyModel } from "../src/weights/verify.ts";
+import { files, published, serveFiles, withStore } from "./support/models_folder.ts";
+import { fileAnswer } from "./support/raw_server.ts";
+import { madeUpVit, safetensorsFile, small, torchFile } from "./support/vit_files.ts";
 
-const published = madeUpVit(small);
-const files = {
-  pth: torchFile(published),
-  bin: torchFile(asHuggingFace(published)),
-  safetensors: safetensorsFile(asHuggingFace(published)),
-};
-const patience = { attempts: 3, firstPause: 1, longestPause: 100, silence: 5000 };
 const { signal } = new AbortController();
-
-interface Store {
-  readonly folder: string;
-  readonly notes: string[];
-  pull(name: string, urls: string | readonly string[], options?: Partial<PullOptions>): ReturnType<typeof pullModel>;
-  take(name: string, bytes: Uint8Array, options?: { half?: boolean; licence?: string }): ReturnType<typeof importModel>;
-  /** The names of the files, those in the making included. */
-  names(): Promise<string[]>;
-  read(name: string): Promise<Uint8Array>;
-}
-
-async function withStore(use: (store: Store) => Promise<void>): Promise<void> {
-  const home = await Deno.makeTempDir();
-  const folder = `${home}/models`;
-  const notes: string[] = [];
-  try {
-    await use({
-      folder,
-      notes,
-      pull: (name, urls, options = {}) =>
-        pullModel(name, {
-          folders: [folder],
-          own: folder,
-          sources: [urls].flat().map((url) => ({ url })),
-          chosen: false,
-          half: false,
-          licence: null,
-          signal,
-          onProgress() {},
-          onNote: (text) => void notes.push(text),
-          patience,
-          ...options,
-        }),
-      async take(name, bytes, { half = false, licence = null } = {}) {
-        await Deno.writeFile(`${home}/given`, bytes);
-        return await importModel(name, `${home}/given`, { folder, half, licence, signal, onWait() {} });
-      },
-      async names() {
-        const found: string[] = [];
-        for await (const { name, isFile } of Deno.readDir(folder)) if (isFile) found.push(name);
-        for await (const { name } of Deno.readDir(`${folder}/.fetch`)) if (!name.endsWith(".lock")) found.push(name);
-        return found.sort();
-      },
-      read: (name) => Deno.readFile(`${folder}/${name}`),
-    });
-  } finally {
-    await Deno.remove(home, { recursive: true });
-  }
-}
-
-/** The files under their endings, and counts of what was asked for. */
-const serveFiles = (change: (asked: Asked) => Answer | null = () => null): RawServer =>
-  serveRaw((asked) => {
-    const ending = asked.path.split(".").at(-1) as keyof typeof files;
-    return change(asked) ??
-      (Object.hasOwn(files, ending) ? fileAnswer(asked, files[ending]) : statusAnswer("404 Not Found"));
-  });
-
-Deno.test("models: pulled or imported, of any format and naming, a model is the same bytes", () =>
-  withStore(async ({ pull, take, read, names }) => {
-    await using server = serveFiles();
-    for (const format of ["pth", "bin", "safetensors"] as const) {
-      const { did, copy } = await pull(`pulled-${format}`, `${server.address}/vit.${format}`);
-      assert.equal(did, "fetched");
-      assert.equal(copy!.source.sha256, sha256Of(files[format]));
-      await take(`taken-${format}`, files[format]);
-    }
-    const first = await read("pulled-pth.safetensors");
-    for (const name of (await names()).filter((name) => name.endsWith(".safetensors"))) {
-      assert.deepEqual(await read(name), first, name);
-    }
-    await take("again", first);
-    assert.deepEqual(await read("again.safetensors"), first);
-    assert.deepEqual((await names()).filter((name) => !/\.(safetensors|record\.json)$/.test(name)), []);
-  }));
-
-Deno.test("models: what is stored loads to the values that were fetched, f16 to values near them", () =>
-  withStore(async ({ folder, take }) => {
-    await take("full", files.bin, { licence: "CC0" });
-    const full = await loadVit(`${folder}/full.safetensors`);
-    assert.deepEqual([...full.tensors.keys()], [...published.keys()]);
-    for (const [name, { shape, data }] of published) {
-      assert.deepEqual(full.tensors.get(name)!.shape, shape);
-      assert.deepEqual(full.tensors.get(name)!.data.slice(), data, name);
-    }
-    const copy = await take("half", files.pth, { half: true });
-    assert.ok(copy.bytes < 0.55 * (await copyAt(`${folder}/full.safetensors`))!.bytes);
-    const half = await loadVit(`${folder}/half.safetensors`);
-    for (const [name, { shape, data }] of published) {
-      const bound = shape.length > 1 && name.endsWith(".weight") ? 2 ** -11 : 0;
-      const found = half.tensors.get(name)!.data;
-      assert.ok(data.every((value, i) => Math.abs(found[i] - value) <= bound * Math.abs(value) + 2 ** -25), name);
-      if (bound === 0) assert.deepEqual(found.slice(), data, name);
-    }
-  }));
 
 Deno.test("models: the record says where a model came from, and verify checks it", () =>
   withStore(async ({ folder, pull, take }) => {
@@ -271,24 +168,3 @@ Deno.test("models: a lock is left with its work, and a folder that cannot be mad
     );
   });
 });
-
-Deno.test("models: DINO ViT-S/16 at its full size, by .pth and by Hugging Face's file", () =>
-  withStore(async ({ folder, pull, read }) => {
-    const entry = MODELS.find(({ name }) => name === "dino-vits16")!;
-    const tensors = madeUpVit(entry);
-    const sources: Record<string, Uint8Array> = {
-      "dino_deitsmall16_pretrain.pth": torchFile(tensors),
-      "pytorch_model.bin": torchFile(asHuggingFace(tensors)),
-    };
-    await using server = serveRaw((asked) =>
-      fileAnswer(asked, sources[asked.path.split("/").at(-1)!], asked.number === 0 ? { cut: 5e7 } : {})
-    );
-    const urls = entry.sources.map(({ url }) => server.address + new URL(url).pathname);
-    assert.equal((await pull("dino-vits16", urls)).did, "fetched");
-    assert.equal(server.asked[1].headers.get("range"), "bytes=50000000-");
-    assert.equal((await verifyModel("dino-vits16", { folders: [folder] })).vit.native, 224);
-    const sum = sha256Of(await read("dino-vits16.safetensors"));
-    assert.equal((await pull("dino-vits16", urls[1], { chosen: true })).did, "fetched");
-    assert.equal((await copyAt(`${folder}/dino-vits16.safetensors`))!.licence, "Apache-2.0");
-    assert.equal(sha256Of(await read("dino-vits16.safetensors")), sum);
-  }));

@@ -99,7 +99,8 @@ async function inspect(
 
 /** A model's sizes: of a known one by its name alone, of others from the file. */
 async function describe(path: string, { models }: Plans): Promise<VitDescription> {
-  const known = models.get(path);
+  const key = `${path} ${(await Deno.stat(path)).mtime?.getTime()}`; // another may be imported under its name
+  const known = models.get(key);
   if (known) return known;
   const entry = MODELS.find(({ name }) => name === modelName(path));
   const vit = entry
@@ -112,6 +113,6 @@ async function describe(path: string, { models }: Plans): Promise<VitDescription
       mlpRatio: 4,
     }
     : (await loadVit(path)).vit;
-  models.set(path, vit);
+  models.set(key, vit);
   return vit;
 }

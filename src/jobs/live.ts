@@ -3,6 +3,7 @@
  * Invariant: whatever was running when the process before this one ended is queued again before the first request is answered.
  */
 import { join } from "node:path";
+import { copyAt } from "../weights/record.ts";
 import { listModels, type StoreOptions } from "../weights/store.ts";
 import { createJob, findModelForJob } from "./creation.ts";
 import { openFeeds } from "./feed.ts";
@@ -255,14 +256,14 @@ export async function openLive(options: LiveOptions): Promise<Live> {
     async models() {
       const all = await listModels(models);
       const best = all.find(({ path, entry }) => path !== null && entry !== null)?.name;
-      return all.map(({ name, path, entry }) => ({
+      return await Promise.all(all.map(async ({ name, path, entry }) => ({
         name,
         present: path !== null,
         default: name === best,
         about: entry?.about ?? null,
-        licence: entry?.licence ?? null,
+        licence: entry?.licence ?? (path && (await copyAt(path).catch(() => null))?.licence) ?? null,
         megabytes: entry?.megabytes ?? null,
-      }));
+      })));
     },
     health: () => ({
       ready: supervisor.ready(),

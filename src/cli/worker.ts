@@ -33,8 +33,9 @@ async function work({ inspect }: WorkerOptions): Promise<number> {
     log,
   };
   const leave = new AbortController();
-  // Ctrl-C in a terminal reaches every process of the group; the server decides what becomes of its workers.
+  // Ctrl-C in a terminal, and its closing, reach every process of the group; the server decides what becomes of its workers.
   Deno.addSignalListener("SIGINT", () => {});
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGHUP", () => {});
   yieldToOthers();
   if (inspect) {
     const { runInspector } = await import("../jobs/inspector.ts");

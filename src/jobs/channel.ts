@@ -2,11 +2,14 @@
  * Messages over a pipe, as JSON text sequences (RFC 7464): a record separator, one line of JSON, a line feed. Whatever else a process or a driver prints into the pipe
  * is told from messages and passed on, and a half-written message of a dying process harms nothing but itself.
  */
+import { setImmediate } from "node:timers";
 import type { z } from "zod";
 
 const SEPARATOR = "\x1e";
 /** Messages are small; what grows beyond this, in characters, is none. */
 const LONGEST = 1 << 20;
+/** How long lines may keep the event loop to themselves, in ms. */
+const LONGEST_BREATH = 5;
 
 /** One message, ready for the pipe. */
 export function frame(message: unknown): Uint8Array<ArrayBuffer> {
@@ -31,13 +34,19 @@ export async function* messagesOf<Schema extends z.ZodType>(
   }
 }
 
-/** The lines of a pipe without their line feeds; overlong ones are cut. */
+/** The lines of a pipe without their line feeds; overlong ones are cut. However many there are, the event loop has its turn. */
 export async function* linesOf(pipe: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
   let rest = "";
+  let turned = performance.now();
   for await (const text of pipe.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + text).split("\n");
     rest = lines.pop()!.slice(0, LONGEST);
-    yield* lines;
+    for (const line of lines) {
+      yield line;
+      if (performance.now() - turned < LONGEST_BREATH) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      turned = performance.now();
+    }
   }
   if (rest !== "") yield rest;
 }

@@ -58,8 +58,11 @@ const MIGRATIONS: readonly string[] = [
 
 export interface Database {
   readonly sqlite: DatabaseSync;
-  /** Runs `work` as one transaction, on the disk when this returns; undone as a whole if it throws. */
-  transaction<T>(work: () => T): T;
+  /**
+   * Runs `work` as one transaction, on the disk when this returns; undone as a whole if it throws. A `light` one survives the end of the process, but not of the
+   * machine until a later one that is not: it does not wait for the disk, which can take long while checkpoints are written.
+   */
+  transaction<T>(work: () => T, options?: { light: boolean }): T;
 }
 
 /** Opens or creates the file and brings its schema up to date. @throws Error that says what to do, for a file of a newer version or of another kind */
@@ -96,7 +99,10 @@ function transactions(sqlite: DatabaseSync): Database["transaction"] {
   const begin = sqlite.prepare("BEGIN IMMEDIATE");
   const commit = sqlite.prepare("COMMIT");
   const rollback = sqlite.prepare("ROLLBACK");
-  return (work) => {
+  let waits = true;
+  return (work, { light } = { light: false }) => {
+    if (waits === light) sqlite.exec(`PRAGMA synchronous = ${light ? "NORMAL" : "FULL"}`);
+    waits = !light;
     begin.run();
     try {
       const result = work();

@@ -1,6 +1,6 @@
 /**
- * The truth about jobs: SQLite in WAL mode. Every method is one transaction, on the disk when it returns; what a method changes and the events that tell of it are
- * written together. Knows rows, not files (see `files.ts`), not processes, not HTTP.
+ * The truth about jobs: SQLite in WAL mode. Every method is one transaction, on the disk when it returns (progress and previews: at the latest with the next of another
+ * kind, unless the machine itself fails); what a method changes and the events that tell of it are written together. Knows rows, not files (see `files.ts`), not processes, not HTTP.
  */
 import { openDatabase } from "./database.ts";
 import { type EventData, type EventName, Fault, type JobStatus, type Problem, type StoredEvent } from "./job.ts";
@@ -80,9 +80,9 @@ export function openStore(path: string, options: StoreOptions = {}): JobStore {
   const listeners = new Set<(id: string) => void>();
 
   /** `changed` takes the ids of the jobs that listeners hear of after the commit. */
-  function change<T>(work: (changed: Set<string>) => T): T {
+  function change<T>(work: (changed: Set<string>) => T, options?: { light: boolean }): T {
     const changed = new Set<string>();
-    const result = database.transaction(() => work(changed));
+    const result = database.transaction(() => work(changed), options);
     for (const id of changed) {
       for (const listener of listeners) {
         try {
@@ -183,11 +183,11 @@ export function openStore(path: string, options: StoreOptions = {}): JobStore {
         if (!sql.progress(id, pace)) return;
         append(id, "progress", pace);
         changed.add(id);
-      }),
+      }, { light: true }),
     preview: (id, step) =>
       change((changed) => {
         if (sql.preview(id, step)) changed.add(id);
-      }),
+      }, { light: true }),
     succeed: (id, bytes) =>
       change((changed) => {
         if (!sql.succeed(id, { bytes, at: now().toISOString() })) return;

@@ -2,11 +2,11 @@
  * A child process that is kept alive: started, listened to, given up when it falls silent, started again with growing pauses. It knows messages and calls, not jobs.
  * Invariant: every message a process sent before it died is handed on before its death is told; and whatever those who are told do wrong, another process is started.
  */
-import { setImmediate } from "node:timers";
 import { type CallOptions, openCalls } from "./calls.ts";
 import { frame, linesOf, messagesOf } from "./channel.ts";
 import { Fault } from "./job.ts";
 import { type Device, type FromWorker, fromWorkerSchema, type Task, type ToWorker } from "./messages.ts";
+import { remarks } from "./remarks.ts";
 
 export interface TendedOptions {
   readonly name: string;
@@ -44,15 +44,11 @@ const CALM = 60_000;
 /** So many starts in vain, one after the other, and nobody is left waiting for another. */
 const HOPELESS = 3;
 
-/** So much of a line that is no message goes to the log, in characters. */
-const LONGEST_REMARK = 2000;
-/** How long messages may keep the event loop to themselves, in ms. */
-const LONGEST_BREATH = 10;
-
 type Timer = ReturnType<typeof setTimeout>;
 
 export function tend(options: TendedOptions): Tended {
   const { log, name } = options;
+  const remark = remarks((text) => log(`${name}: ${text}`));
   let child: Deno.ChildProcess | null = null;
   let writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>> | null = null;
   let device: Device | null | undefined;
@@ -129,15 +125,10 @@ export function tend(options: TendedOptions): Tended {
   }
 
   async function listen(process: Deno.ChildProcess): Promise<void> {
-    const onStray = (line: string) => log(`${name}: ${line.slice(0, LONGEST_REMARK)}`);
-    let breath = performance.now();
     try {
-      for await (const message of messagesOf(process.stdout, { schema: fromWorkerSchema, onStray })) {
+      for await (const message of messagesOf(process.stdout, { schema: fromWorkerSchema, onStray: remark })) {
         heard = performance.now();
         told(() => handle(message));
-        if (performance.now() - breath < LONGEST_BREATH) continue;
-        await new Promise((resolve) => setImmediate(resolve));
-        breath = performance.now();
       }
     } catch (error) {
       log(`${name} cannot be understood: ${error instanceof Error ? error.stack : error}`);
@@ -148,7 +139,7 @@ export function tend(options: TendedOptions): Tended {
   async function passOn(process: Deno.ChildProcess): Promise<void> {
     try {
       for await (const line of linesOf(process.stderr)) {
-        if (line.trim() !== "") log(`${name}: ${line.slice(0, LONGEST_REMARK)}`);
+        if (line.trim() !== "") remark(line);
       }
     } catch (error) {
       log(`${name}: its remarks cannot be read: ${error instanceof Error ? error.message : error}`);

@@ -6,6 +6,7 @@ import { elementwise, scalarOps } from "./elementwise.ts";
 import { matmulOps } from "./matmul.ts";
 import { movementOps } from "./movement.ts";
 import { noiseOps } from "./noise.ts";
+import { reflectionOps } from "./reflection.ts";
 import { resampleOps } from "./resample.ts";
 import { rowOps } from "./rows.ts";
 import { broadcastOps } from "./broadcast.ts";
@@ -51,4 +52,5 @@ export const allOps: readonly Op[] = [
   ...convOps,
   ...resampleOps,
   ...noiseOps,
+  ...reflectionOps,
 ];

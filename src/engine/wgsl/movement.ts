@@ -96,3 +96,58 @@ export function shiftKernel(
     cost: { flops: 0, bytes: 8 * sizeOf(out.shape) },
   });
 }
+
+/** out[b, c, y, x] = in[b, c, ry(y - padding), rx(x - padding)], r the reflection into the plane. */
+export function padKernel(x: Layout, out: Layout, padding: number): Kernel {
+  const [, , height, width] = x.shape;
+  const space = unravel(out.shape);
+  const source = address("x", x, ["i0", "i1", "sy", "sx"]);
+  const target = address("out", out, ["i0", "i1", "i2", "i3"]);
+  return kernel({
+    name: "pad_reflection",
+    bindings: [{ name: "x", access: "read" }, { name: "out", access: "write" }],
+    params: { ...space.params, ...source.params, ...target.params, bottom: height - 1, right: width - 1, padding },
+    workgroup: [LANES, 1, 1],
+    grid: foldGrid(ceilDiv(sizeOf(out.shape), LANES)),
+    body: `${space.text}
+  let sy = p.bottom - abs(p.bottom - abs(i2 - p.padding));
+  let sx = p.right - abs(p.right - abs(i3 - p.padding));
+  out[${target.expression}] = x[${source.expression}];`,
+    cost: { flops: 0, bytes: 8 * sizeOf(out.shape) },
+  });
+}
+
+/** The adjoint of `padKernel`: a pixel gets what lies on it and on its mirror images in the padding, of which it has up to eight. */
+export function foldKernel(g: Layout, out: Layout, padding: number): Kernel {
+  const [, , height, width] = out.shape;
+  const space = unravel(out.shape);
+  const source = address("g", g, ["i0", "i1", "sy", "sx"]);
+  const target = address("out", out, ["i0", "i1", "i2", "i3"]);
+  const image = (at: string, last: string) => `
+    let s${
+    last === "bottom" ? "y" : "x"
+  } = p.padding + select(select(2 * p.${last} - ${at}, -${at}, fold == 1), ${at}, fold == 0);`;
+  const has = (at: string, last: string) =>
+    `(fold == 0 || (fold == 1 && ${at} >= 1 && ${at} <= p.padding) || ` +
+    `(fold == 2 && ${at} >= p.${last} - p.padding && ${at} < p.${last}))`;
+  return kernel({
+    name: "fold_reflection",
+    bindings: [{ name: "g", access: "read" }, { name: "out", access: "write" }],
+    params: { ...space.params, ...source.params, ...target.params, bottom: height - 1, right: width - 1, padding },
+    workgroup: [LANES, 1, 1],
+    grid: foldGrid(ceilDiv(sizeOf(out.shape), LANES)),
+    body: `${space.text}
+  var sum = 0.0;
+  for (var fold_y = 0; fold_y < 3; fold_y++) {
+    let fold = fold_y;
+    if (!${has("i2", "bottom")}) { continue; }${image("i2", "bottom")}
+    for (var fold_x = 0; fold_x < 3; fold_x++) {
+      let fold = fold_x;
+      if (!${has("i3", "right")}) { continue; }${image("i3", "right")}
+      sum += g[${source.expression}];
+    }
+  }
+  out[${target.expression}] = sum;`,
+    cost: { flops: sizeOf(out.shape), bytes: 8 * sizeOf(out.shape) },
+  });
+}

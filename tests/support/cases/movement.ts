@@ -4,6 +4,12 @@ import { any, applyOp, type CaseTable, indicesOf, reader, rowsOf, whole } from "
 
 const sum = (x: ArrayLike<number>) => Array.from(x).reduce((a, b) => a + b, 0);
 
+/** Where pixel (i, j) of a plane of 3 x 7, padded by 2, comes from: read off by hand. */
+const reflected = (i: number, j: number): [number, number] => [
+  [2, 1, 0, 1, 2, 1, 0][i],
+  [2, 1, 0, 1, 2, 3, 4, 5, 6, 5, 4][j],
+];
+
 /** Threefry-2x32 as its paper writes it, in integers without bounds; then Box and Muller's transformation. */
 function normalNumbers(key: Float64Array, length: number): number[] {
   const word = 2n ** 32n;
@@ -167,6 +173,35 @@ export const movementCases: CaseTable = {
       build: () => applyOp("fill", [], { shape: [3, 5], literal: -0.1 }),
       formula: () => new Float64Array(15).fill(-0.1),
     }],
+  },
+  pad_reflection: {
+    cases: [
+      {
+        name: "by 2, of planes of 3 x 7",
+        inputs: [any(2, 3, 3, 7)],
+        build: (x) => applyOp("pad_reflection", [x], { padding: 2 }),
+        formula: (x) =>
+          indicesOf([2, 3, 7, 11]).map(([b, c, i, j]) => reader(x, [2, 3, 3, 7])(b, c, ...reflected(i, j))),
+      },
+    ],
+  },
+  fold_reflection: {
+    cases: [
+      {
+        name: "by 2, to planes of 3 x 7, of turned planes",
+        inputs: [any(11, 2, 3, 7)],
+        build: (g) => applyOp("fold_reflection", [ops.permute(g, [1, 2, 3, 0])], { padding: 2 }),
+        formula(g) {
+          const out = new Float64Array(2 * 3 * 3 * 7);
+          for (const [b, c, i, j] of indicesOf([2, 3, 7, 11])) {
+            const [y, x] = reflected(i, j);
+            out[((b * 3 + c) * 3 + y) * 7 + x] += reader(g, [11, 2, 3, 7])(j, b, c, i);
+          }
+          return out;
+        },
+        terms: 9,
+      },
+    ],
   },
   normal: {
     cases: [

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import config from "../../deno.json" with { type: "json" };
+import { listen, type Listener } from "./listener.ts";
 import { dataFolder, programFolder, selfCommand } from "./launch.ts";
 import { type Common, EXIT, modelsFlag, type ModelsOption, UsageError, verboseFlag } from "./usage.ts";
 
@@ -108,20 +109,18 @@ async function serve(options: ServeOptions): Promise<number> {
     stopping: live.stopping,
     log: log.record,
   });
-  let server: Deno.HttpServer<Deno.NetAddr>;
+  let listener: Listener;
   try {
-    server = Deno.serve({
+    listener = listen({
       hostname: options.host,
       port: options.port,
-      onListen: ({ hostname, port }) => {
-        console.log(`Splice listens on http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}/`);
-        console.log(`Jobs are kept in ${data}`);
-      },
+      handler: (request, info) => app.fetch(request, info),
       onError(error) {
         log.record({ what: "error", request: "-", error });
         return new Response("Something went wrong inside the server\n", { status: 500 });
       },
-    }, (request, info) => app.fetch(request, info));
+      log: log.text,
+    });
   } catch (cause) {
     await live.stop();
     const why = cause instanceof Deno.errors.AddrInUse
@@ -131,6 +130,9 @@ async function serve(options: ServeOptions): Promise<number> {
       : String(cause);
     throw new Error(`Cannot listen on ${options.host} port ${options.port}: ${why}`, { cause });
   }
+  const { hostname, port } = listener;
+  console.log(`Splice listens on http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}/`);
+  console.log(`Jobs are kept in ${data}`);
   if (keys.length === 0 && !["127.0.0.1", "::1", "localhost"].includes(options.host)) {
     log.text(`anyone who reaches ${options.host} may use this server; SPLICE_API_KEYS asks for a key`);
   }
@@ -138,7 +140,7 @@ async function serve(options: ServeOptions): Promise<number> {
   log.text("stopping: running jobs are saved and go on after the next start; a second signal ends at once");
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise((resolve) => timer = setTimeout(resolve, LAST_ANSWERS));
-  await live.stop(Promise.race([server.shutdown(), late]));
+  await live.stop(Promise.race([listener.shutdown(), late]));
   clearTimeout(timer);
   await log.flush();
   return EXIT.done;

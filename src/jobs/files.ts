@@ -37,10 +37,7 @@ export function openFiles(dataFolder: string): DataFiles {
   try {
     for (const folder of [dataFolder, jobs, uploads]) Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw new Error(
-      `Cannot use the data folder ${dataFolder}: ${reasonOf(cause)}; name one that can be written with --data`,
-      { cause },
-    );
+    throw unusable(dataFolder, cause);
   }
   const aside = () => join(uploads, crypto.randomUUID());
 
@@ -132,7 +129,12 @@ async function removeAll(path: string): Promise<void> {
 }
 
 function lock(folder: string): { release(): void } {
-  const file = Deno.openSync(join(folder, "lock"), { create: true, write: true, mode: 0o600 });
+  let file: Deno.FsFile;
+  try {
+    file = Deno.openSync(join(folder, "lock"), { create: true, write: true, mode: 0o600 });
+  } catch (cause) {
+    throw unusable(folder, cause);
+  }
   if (!file.tryLockSync(true)) {
     file.close();
     throw new Error(
@@ -143,6 +145,7 @@ function lock(folder: string): { release(): void } {
   return { release: () => file.close() };
 }
 
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+function unusable(folder: string, cause: unknown): Error {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new Error(`Cannot use the data folder ${folder}: ${why}; name one that can be written with --data`, { cause });
 }

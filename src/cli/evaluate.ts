@@ -5,9 +5,18 @@ import type { Evaluated, Evaluation } from "../splice/evaluation.ts";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../splice/recipe.ts";
 import { readPicture, writePicture } from "./files.ts";
 import { findTriples, type TripleFiles } from "./triples.ts";
-import { asFlag, type Common, EXIT, givenRecipe, UsageError, verboseFlag } from "./usage.ts";
+import {
+  asFlag,
+  type Common,
+  EXIT,
+  givenRecipe,
+  modelsFlag,
+  type ModelsOption,
+  UsageError,
+  verboseFlag,
+} from "./usage.ts";
 
-interface EvaluateOptions extends Common {
+interface EvaluateOptions extends Common, ModelsOption {
   readonly structure?: string;
   readonly appearance?: string;
   readonly result?: string;
@@ -38,6 +47,7 @@ export function addEvaluate(program: Command, finish: (code: number) => void): v
   }
   command
     .option("--json", "print the numbers as JSON")
+    .option(...modelsFlag)
     .option(...verboseFlag)
     .addHelpText(
       "after",
@@ -85,7 +95,7 @@ async function measure(
   const { loadVit, modelName, resolveModel } = await import("../weights/store.ts");
   const { COMPARABLE, openEvaluator, summarise } = await import("../splice/evaluation.ts");
   const { evaluationText } = await import("./evaluation_text.ts");
-  const modelPath = await resolveModel(recipe.model, modelStore());
+  const modelPath = await resolveModel(recipe.model, modelStore(options.models));
   const extractor = await loadVit(modelPath);
   const seen = vitSize(recipe, extractor.vit.native);
   const rows: ({ name: string } & Evaluation & { masks_by: string })[] = [];

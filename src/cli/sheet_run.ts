@@ -110,11 +110,12 @@ async function make(making: Making, signal: AbortSignal): Promise<number> {
   }
 
   /** Seconds for this cell and all that wait behind it, which are taken to be like those so far. */
-  function leftOver({ eta_seconds }: Progress, cellBegan: number, i: number): number | null {
-    if (eta_seconds === null) return null;
-    const whole = (performance.now() - cellBegan) / 1000 + eta_seconds;
+  function leftOver({ eta_seconds, step, steps }: Progress, cellBegan: number, i: number): number | null {
+    const own = step === steps ? 0 : eta_seconds;
+    if (own === null) return null;
+    const whole = (performance.now() - cellBegan) / 1000 + own;
     const usual = [...took, whole].reduce((sum, value) => sum + value, 0) / (took.length + 1);
-    return eta_seconds + (waiting.length - i - 1) * usual;
+    return own + (waiting.length - i - 1) * usual;
   }
 
   function conclude(): number {

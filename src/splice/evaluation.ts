@@ -21,7 +21,10 @@ export interface Evaluation {
   /** The same of the structure picture itself and the appearance picture: where the result began. */
   readonly untouched_distance: number;
   readonly untouched_cosine: number;
-  /** Intersection over union of the foreground masks of result and structure picture. */
+  /**
+   * Intersection over union of the foreground masks of result and structure picture. A cut divides, but its sides have no names: what is in front is said by the
+   * structure picture, and of the result's two sides the one counts that covers it better.
+   */
   readonly layout_iou: number;
 }
 
@@ -38,7 +41,7 @@ export const MEASURES = [
 export const COMPARABLE =
   "Comparable: results under the same extractor, at the same size of what it sees. Not comparable: other extractors or sizes; and the paper's table 2, whose " +
   "IoU (0.88 on Wild-Pairs, 0.95 on mountains) is of an off-the-shelf segmenter's masks. Here the masks come from the extractor itself (a normalised cut of its keys), " +
-  "on the coarse grid of its patches; they may part sky from ground rather than animal from meadow.";
+  "on the coarse grid of its patches; they may part sky from ground rather than animal from meadow, and the structure picture says which side is in front.";
 
 export interface Triple {
   readonly structure: Picture;
@@ -154,7 +157,8 @@ export function openEvaluator(runtime: Runtime, options: EvaluatorOptions): Eval
         );
       }
       const ofB = await see(b, "appearance");
-      const masks = { structure: maskOf(ofA), result: maskOf(ofResult) };
+      const front = maskOf(ofA);
+      const masks = { structure: front, result: agreeing(maskOf(ofResult), front) };
       return {
         numbers: {
           structure_distance: meanSquare(ofResult.similarity, ofA.similarity),
@@ -171,6 +175,13 @@ export function openEvaluator(runtime: Runtime, options: EvaluatorOptions): Eval
 }
 
 const maskOf = (seen: Seen): Mask => ({ ...foregroundOf(seen), covered: seen.covered });
+
+/** The mask with its sides as they agree better with another. */
+function agreeing(mask: Mask, { mask: other }: Mask): Mask {
+  const { mask: front, behind } = mask;
+  if (!behind || intersectionOverUnion(front, other) >= intersectionOverUnion(behind, other)) return mask;
+  return { ...mask, mask: behind, behind: front };
+}
 
 /** Mean and sample deviation of each measure; the deviation of one alone is 0. */
 export function summarise(all: readonly Evaluation[]): Record<"mean" | "deviation", Evaluation> {

@@ -26,6 +26,8 @@ export interface Foreground {
   readonly cols: number;
   /** [rows * cols]: 1 in front, 0 behind. */
   readonly mask: Uint8Array;
+  /** The largest connected part of the other side of the cut; null where there was none. */
+  readonly behind: Uint8Array | null;
   /** `attention` where the graph could not be cut: all patches alike, or no two. */
   readonly by: "cut" | "attention";
 }
@@ -41,7 +43,9 @@ export function foregroundOf({ rows, cols, similarity, attention }: Patches): Fo
   }
   const cut = edges === n * n || edges === n ? null : cutOf(joined, n);
   const side = cut ?? aboveOtsu(attention);
-  return { rows, cols, mask: largestPart(side, { rows, cols }), by: cut ? "cut" : "attention" };
+  const part = (mask: Uint8Array) => largestPart(mask, { rows, cols });
+  const behind = cut && part(cut.map((value) => 1 - value));
+  return { rows, cols, mask: part(side), behind, by: cut ? "cut" : "attention" };
 }
 
 /** The side of the most salient patch, [n]. */

@@ -17,6 +17,9 @@ export const assets: readonly string[] = [
   "src/web/dist",
 ];
 
+/** Outlines of a typeface, and its licence within. */
+const lettersFile = "src/images/letters.json";
+
 /** Modules whose packages are in what is shipped. */
 const shipped = ["main.ts", "src/web/app.tsx", "tools/build_web.ts"];
 
@@ -58,6 +61,7 @@ export async function notices(): Promise<string> {
   const own = await Deno.readTextFile(join(root, "LICENSE"));
   const parts = [
     `Deno ${Deno.version.deno}\n\n${own.replace(/^Copyright .*$/m, "Copyright 2018 and later, the Deno authors")}`,
+    `Inter, the letters on pictures\n\n${JSON.parse(await Deno.readTextFile(join(root, lettersFile))).licence}`,
   ];
   for (const [title, { localPath }] of await shippedPackages()) {
     const files = Array.from(Deno.readDirSync(localPath), ({ name }) => name);

@@ -4,7 +4,7 @@ import { encodeImage } from "../src/images/encode.ts";
 import type { Job } from "../src/jobs/job.ts";
 import { onDisk, storageFault } from "../src/jobs/storage_fault.ts";
 import { type LiveApp, withLiveApp } from "./support/live_app.ts";
-import { childrenOf, form } from "./support/server.ts";
+import { childrenOf, form, killHard } from "./support/server.ts";
 import { tinyPicture } from "./support/tiny.ts";
 
 const picture = await encodeImage(tinyPicture(64, 48, 1), "png");
@@ -34,7 +34,7 @@ Deno.test("live: an inspector that is killed again and again costs nobody a refu
       const pid = await inspector();
       assert.ok(!killed.has(pid));
       killed.add(pid);
-      Deno.kill(pid, "SIGKILL");
+      await killHard(pid);
       const jobs = await Promise.all(creating);
       assert.ok(jobs.some(({ id }) => id === first.id));
       for (const { id } of jobs) assert.equal((await app.live.service.finished(id)).status, "succeeded");

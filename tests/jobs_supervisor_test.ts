@@ -3,7 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { onFloor } from "./support/floor.ts";
-import { killHard } from "./support/server.ts";
+import { askToLeave, killHard } from "./support/server.ts";
 import { SEEDS } from "./support/stand_in_worker.ts";
 
 Deno.test("supervisor: jobs run one after the other, in the order in which they came", async () => {
@@ -119,7 +119,7 @@ Deno.test("supervisor: what the store cannot take is offered again; the worker a
     const [pid] = supervisor.pids();
     await until(first, ({ step }) => step >= 3);
     assert.deepEqual(supervisor.pids(), [pid], "the worker was ended because the store failed");
-    Deno.kill(pid, "SIGKILL");
+    await killHard(pid);
     const job = await ended(first);
     assert.deepEqual([job.status, job.attempts], ["succeeded", 2], logged.join("\n"));
     assert.equal(names(first).filter((name) => name === "succeeded").length, 1);
@@ -132,7 +132,7 @@ Deno.test("supervisor: a worker that is told to leave by a signal costs its job 
     const id = await create({ steps: 60, seed: SEEDS.slow });
     for (let attempt = 1; attempt <= 3; attempt++) {
       await until(id, ({ attempts, step }) => attempts === attempt && step > 3 * attempt);
-      Deno.kill(supervisor.pids()[0], "SIGTERM");
+      await askToLeave(supervisor.pids()[0]);
     }
     const job = await ended(id);
     assert.deepEqual([job.status, job.attempts, store.get(id)!.deaths], ["succeeded", 4, 0]);

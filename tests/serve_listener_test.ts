@@ -15,8 +15,11 @@ Deno.test("listener: out of file descriptors it gives up no more than the connec
   const [said, logged] = [linesOf(process.stdout), linesOf(process.stderr)];
   const port = Number((await said.next()).value);
   const connections: Deno.Conn[] = [];
-  const another = () => Deno.connect({ hostname: "127.0.0.1", port }).catch(() => null); // refused once it has given up
-  for (let next = await another(); next && connections.length < 120; next = await another()) connections.push(next);
+  for (let refused = false; !refused && connections.length < 120;) {
+    const next = await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => null);
+    if (next) connections.push(next);
+    refused = next === null; // it has given up listening
+  }
   let line = await logged.next();
   while (!line.done && !/trying again/.test(line.value)) line = await logged.next();
   assert.match(line.value ?? "", /listening ended .*too many open files/i);

@@ -115,6 +115,15 @@ export async function jobAt(address: string, id: string): Promise<Job> {
 
 /** SIGKILL, by way of the shell: Deno itself may only signal what it has started, unless it may start anything. */
 export async function killHard(pid: number): Promise<void> {
-  const { success } = await new Deno.Command("sh", { args: ["-c", 'kill -9 "$0"', String(pid)] }).output();
-  assert.ok(success, `process ${pid} could not be killed`);
+  await signal(pid, "KILL");
+}
+
+/** SIGTERM, by way of the shell. */
+export async function askToLeave(pid: number): Promise<void> {
+  await signal(pid, "TERM");
+}
+
+async function signal(pid: number, name: string): Promise<void> {
+  const { success } = await new Deno.Command("sh", { args: ["-c", 'kill -s "$1" "$0"', String(pid), name] }).output();
+  assert.ok(success, `process ${pid} could not be sent SIG${name}`);
 }

@@ -162,7 +162,7 @@ gpuTest(
 gpuTest("cli: a sheet that was stopped within a cell goes on there, to the same picture", () =>
   atDesk(async (desk) => {
     const { folder, splice, start, has } = desk;
-    await writeList(desk, { options: { ...shared, steps: 40 } });
+    await writeList(desk, { options: { ...shared, steps: 24 } });
     const child = start(...sheet, "--data", "cells", "--json");
     const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
     await reader.read(); // the first of its progress

@@ -7,7 +7,7 @@ import type { Picture } from "../images/picture.ts";
 import type { Progress } from "../splice/conduct.ts";
 import { COMPARABLE, type Evaluation, summarise } from "../splice/evaluation.ts";
 import type { Extractor } from "../splice/extractor.ts";
-import { type Recipe, vitSize } from "../splice/recipe.ts";
+import { type Recipe, recipeSchema, vitSize } from "../splice/recipe.ts";
 import type { SheetList, SheetPair, SheetSetting } from "../splice/sheet_list.ts";
 import { drawSheet, type SheetCell } from "../splice/sheet_picture.ts";
 import type { StepCache } from "../splice/step_program.ts";
@@ -181,7 +181,6 @@ async function write({ list, files, extractors, rows }: Making): Promise<void> {
     return numbers.length < rows.length || numbers.length < 2 ? null : summarise(numbers);
   });
   const pictureOf = (one: Photograph) => "picture" in one ? one.picture : null;
-  const { steps, size } = list.recipe;
   const drawn = drawSheet({
     title: list.title,
     settings: list.settings.map(({ name }) => name),
@@ -193,9 +192,7 @@ async function write({ list, files, extractors, rows }: Making): Promise<void> {
     })),
     summaries,
     notes: [
-      `${model}, ${steps} steps${
-        size === undefined ? "" : `, longest side ${size} px`
-      }, unless a column says otherwise. Measured by ${model} at ${seen.side} px: ` +
+      `${model}, ${runText(list.recipe)}, unless a column says otherwise. Measured by ${model} at ${seen.side} px: ` +
       "distance from the structure (self-similarity of keys) and from the appearance ([CLS]), mean squared differences, smaller is nearer; layout: intersection " +
       "over union of foreground masks, 1 is the same.",
     ],
@@ -225,5 +222,26 @@ async function write({ list, files, extractors, rows }: Making): Promise<void> {
   };
   await writeText(files.numbers, `${JSON.stringify(content, null, 2)}\n`);
 }
+
+/** Steps, size, and what else was chosen: `300 steps, longest side 170 px, weight_ssim 10`. */
+function runText(recipe: Recipe): string {
+  const { steps, size } = recipe;
+  const usual = recipeSchema.parse({});
+  const chosen = CHOSEN.filter((name) => recipe[name] !== usual[name]).map((name) => `${name} ${recipe[name]}`);
+  return [`${steps} steps`, ...(size === undefined ? [] : [`longest side ${size} px`]), ...chosen].join(", ");
+}
+
+const CHOSEN = [
+  "seed",
+  "augment",
+  "weight_cls",
+  "weight_ssim",
+  "weight_id",
+  "weight_entire_cls",
+  "weight_entire_ssim",
+  "entire_every",
+  "learning_rate",
+  "blur_probability",
+] as const satisfies readonly (keyof Recipe)[];
 
 const numbersOf = (cell: SheetCell): Evaluation | null => cell.kind === "done" ? cell.numbers : null;

@@ -3,7 +3,7 @@
  * Shi and Malik's, 2000). Patches are joined where their keys point the same way; the second smallest solution of (D - W) x = lambda D x divides them; the side with
  * the patch of the largest |x| is in front, of it the largest connected part. Where there is nothing to cut, Otsu's threshold of [CLS]'s attention stands in.
  *
- * All of it in f64 on the host: a thousand patches are a matter of milliseconds. Invariant: the same numbers give the same mask.
+ * All of it in f64 on the host: a thousand patches take a fifth of a second. Invariant: the same numbers give the same mask.
  */
 import { randomStream } from "../engine/mod.ts";
 import { secondVector } from "./spectrum.ts";

@@ -9,7 +9,7 @@ Deno.test("sheet: the example is a list; settings come over shared options, and 
   const read = parseSheetList(exampleList([pair]));
   assert.ok(read.ok);
   const { title, recipe, pairs, settings } = read.list;
-  assert.deepEqual([title, recipe.preset, recipe.size], ["Each loss removed in turn", "quick", 170]);
+  assert.deepEqual([title, recipe.preset, recipe.size], ["Each loss removed in turn", "quick", 160]);
   assert.equal(pairs[0].slug, "a-cow-s-day");
   assert.deepEqual(settings.map(({ slug }) => slug), [
     "full-objective",

@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import type { Evaluated, Evaluation } from "../splice/evaluation.ts";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../splice/recipe.ts";
-import { readPicture, writePicture } from "./files.ts";
+import { makeFolder, readPicture, writePicture } from "./files.ts";
 import { findTriples, type TripleFiles } from "./triples.ts";
 import {
   asFlag,
@@ -73,18 +73,9 @@ async function evaluate(options: EvaluateOptions, command: Command): Promise<num
   const triples = options.folder === undefined
     ? [{ name: "result", structure, appearance, result }]
     : await findTriples(options.folder);
-  if (options.masks !== undefined) await makeFolder(options.masks);
+  if (options.masks !== undefined) await makeFolder(options.masks, "--masks");
   await measure(triples, { recipe: parsed.recipe, options });
   return EXIT.done;
-}
-
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await Deno.mkdir(path, { recursive: true });
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new UsageError([`Cannot write --masks ${path}: ${why}; name a folder`]);
-  }
 }
 
 async function measure(

@@ -115,7 +115,20 @@ async function isSpecial(path: string): Promise<boolean> {
 
 const asideOf = (path: string) => join(dirname(path), `.${basename(path)}.part`);
 
-function reasonOf(cause: unknown): string {
+/** Makes a folder for results, and those above it. @throws UsageError where that cannot be. */
+export async function makeFolder(path: string, flag: string): Promise<void> {
+  try {
+    await Deno.mkdir(path, { recursive: true });
+  } catch (cause) {
+    const why = cause instanceof Deno.errors.AlreadyExists || cause instanceof Deno.errors.NotADirectory
+      ? "it is no folder"
+      : reasonOf(cause);
+    throw new UsageError([`Cannot write ${flag} ${path}: ${why}; name a folder`]);
+  }
+}
+
+/** Why a file could not be read or written, for messages. */
+export function reasonOf(cause: unknown): string {
   if (cause instanceof Deno.errors.NotFound) return "there is no such file";
   if (cause instanceof Deno.errors.IsADirectory) return "it is a folder";
   if (cause instanceof Deno.errors.PermissionDenied || cause instanceof Deno.errors.NotCapable) {

@@ -1,7 +1,7 @@
 /** `splice sheet`: pairs by settings, each cell a run, as one labelled picture with numbers. Unattended: a cell that fails is said in its place. */
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
-import { checkWritable, clashes, formatProblem } from "./files.ts";
+import { checkWritable, clashes, formatProblem, makeFolder, reasonOf } from "./files.ts";
 import { programFolder } from "./launch.ts";
 import { type Common, EXIT, quietFlag, UsageError, verboseFlag } from "./usage.ts";
 import { exampleList, parseSheetList, type SheetList } from "../splice/sheet_list.ts";
@@ -70,7 +70,7 @@ async function sheet(options: SheetOptions): Promise<number> {
   );
   if (taken.length > 0) throw new UsageError(taken);
   await checkWritable([{ path: out, flag: "--out" }, { path: numbers, flag: "the numbers" }]);
-  await makeFolder(data);
+  await makeFolder(data, "--data");
   const { makeSheet } = await import("./sheet_run.ts");
   return await makeSheet(list, { out, numbers, data, json: options.json, quiet: options.quiet });
 }
@@ -81,10 +81,8 @@ async function readList(path: string, problems: string[]): Promise<SheetList | n
   try {
     text = await Deno.readTextFile(path);
   } catch (cause) {
-    const why = cause instanceof Deno.errors.NotFound
-      ? "there is no such file; `splice sheet --example` prints one"
-      : cause;
-    problems.push(`Cannot read --list ${path}: ${why}`);
+    const hint = cause instanceof Deno.errors.NotFound ? "; `splice sheet --example` prints one" : "";
+    problems.push(`Cannot read --list ${path}: ${reasonOf(cause)}${hint}`);
     return null;
   }
   const read = parseSheetList(text);
@@ -103,13 +101,4 @@ async function readList(path: string, problems: string[]): Promise<SheetList | n
     }
   }
   return { ...read.list, pairs };
-}
-
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await Deno.mkdir(path, { recursive: true });
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new UsageError([`Cannot write --data ${path}: ${why}; name a folder`]);
-  }
 }

@@ -2,6 +2,7 @@
  * Folders of pictures that belong together: a sub-folder each, with structure, appearance and result in it, of any kind of picture. The order is that of names.
  */
 import { join } from "node:path";
+import { reasonOf } from "./files.ts";
 import { UsageError } from "./usage.ts";
 
 const PARTS = ["structure", "appearance", "result"] as const;
@@ -57,9 +58,9 @@ async function namesIn(folder: string, flag: string): Promise<string[]> {
   } catch (cause) {
     const why = cause instanceof Deno.errors.NotFound
       ? "there is no such folder"
-      : cause instanceof Error
-      ? cause.message
-      : String(cause);
+      : cause instanceof Deno.errors.NotADirectory
+      ? "it is no folder"
+      : reasonOf(cause);
     throw new UsageError([`Cannot use ${flag} ${folder}: ${why}`]);
   }
   return names.sort();

@@ -18,7 +18,7 @@ export interface InstrumentWords {
 export const instrumentWords: Readonly<Record<Instrument, InstrumentWords>> = {
   similarity: {
     title: "Alike",
-    help: "Point at a place; all that resembles it lights up.",
+    help: "What resembles the place you point at.",
     sees:
       "The framed patch is compared with every other one. Yellow is what the extractor takes for the same thing, violet what has nothing to do with it.",
   },

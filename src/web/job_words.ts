@@ -14,7 +14,7 @@ export function headingOf(state: JobState): string {
     case "warming":
       return "Warming up";
     case "running":
-      return "Training";
+      return isInversion(job) ? "Inverting" : "Training";
     case "succeeded":
       return "Done";
     case "failed":

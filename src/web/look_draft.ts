@@ -2,7 +2,7 @@
  * The photograph that is being looked at, and how: what the place "Look" is about. Kept in the browser and noted in the address, so that a reload and a link lead to the
  * same. It asks for no pictures: see `look_session.ts`. Invariant: the inversion's idempotency key is renewed whenever what would be sent changes.
  */
-import { computed, signal } from "@preact/signals";
+import { batch, computed, signal } from "@preact/signals";
 import { createJob, explain, request } from "./api.ts";
 import type { Job } from "../jobs/job.ts";
 import { source as transferSource } from "./draft.ts";
@@ -94,11 +94,14 @@ export async function arriveAtLook(query: string): Promise<void> {
   const wanted = bare ? await recall("look-query") : query;
   if (typeof wanted === "string") {
     const { options, example, ...said } = settingOf(wanted);
-    instrument.value = said.instrument;
-    point.value = said.point;
-    overlay.value = said.overlay;
-    if (said.instrument !== "invert") lookForm.setChoice({ preset: null, values: options });
+    // The photograph first: a new one is looked at in its middle.
     if (!bare && example !== null && example !== exampleFile.value) await openExample(example);
+    batch(() => {
+      instrument.value = said.instrument;
+      point.value = said.point;
+      overlay.value = said.overlay;
+      if (said.instrument !== "invert") lookForm.setChoice({ preset: null, values: options });
+    });
   }
   noted();
 }

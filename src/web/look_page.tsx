@@ -41,8 +41,8 @@ export function LookPage({ query }: { query: string }) {
       <div class="start-words">
         <h1 tabIndex={-1}>See what the extractor sees.</h1>
         <p>
-          A vision transformer cuts a photograph into patches and describes each of them. Every transfer is steered by
-          these descriptions; here they are, as pictures.
+          It cuts a photograph into patches and describes each. These descriptions steer every transfer; here they are,
+          as pictures.
         </p>
       </div>
       {picture === null && lookReady.value && <EmptyPhotograph />}

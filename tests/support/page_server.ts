@@ -5,6 +5,7 @@
 import { openLive } from "../../src/jobs/live.ts";
 import { openApp } from "../../src/routes/app.ts";
 import { buildWeb } from "../../tools/build_web.ts";
+import { withInstruments } from "./instruments_act.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 
@@ -47,7 +48,10 @@ export async function openPageServer({ port = 0, data, keys = [] }: PageServerOp
     stopping: live.stopping,
     log: (record) => record.what === "error" && console.error(record.error),
   });
-  const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, app.fetch);
+  const handle = (request: Request) => app.fetch(request);
+  const there = (await handle(new Request("http://127.0.0.1/v1/pca", { method: "POST" }))).status !== 404;
+  const handler = there ? handle : withInstruments(handle);
+  const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, handler);
   return {
     address: `http://127.0.0.1:${server.addr.port}`,
     async stop() {

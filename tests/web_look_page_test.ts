@@ -39,8 +39,12 @@ browserTest("looking at a photograph, and inverting it", async (browser, data) =
 
     await page.getByRole("radio", { name: /^Parts/ }).check({ force: true });
     await page.getByRole("slider").waitFor();
-    await page.locator("#look-layer").fill("40");
-    await page.locator("#look-layer-fault").filter({ hasText: /blocks, 0 to \d/ }).waitFor();
+    await page.locator("details.options summary").click();
+    await page.locator("#look-vit_side").fill("200");
+    await page.locator("#look-vit_longest").fill("100");
+    await page.locator("#look-vit_longest-fault").filter({ hasText: "it must be at least vit_side, 200" }).waitFor();
+    await page.locator("#look-vit_longest").fill("");
+    await page.locator("#look-vit_side").fill("");
     await page.locator("#look-layer").fill("3");
     await shown();
     const parts = await downloaded(page, button(page, "Download picture"));

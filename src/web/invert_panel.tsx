@@ -1,5 +1,6 @@
 /** Starts an inversion of the photograph: which feature it keeps, of which layer, and how long it is painted. */
-import { AlertIcon, ChevronIcon } from "./icons.tsx";
+import { Folded } from "./folded.tsx";
+import { AlertIcon } from "./icons.tsx";
 import { featureHelp, instrumentWords } from "./instruments.ts";
 import { go } from "./location.ts";
 import { inversionForm, starting, startInversion } from "./look_draft.ts";
@@ -40,13 +41,7 @@ export function InvertPanel() {
         </p>
       </div>
       <div class="fields narrow">{first.map(field)}</div>
-      <details class="options" open={rest.some((name) => faults[name] !== undefined)}>
-        <summary>
-          <ChevronIcon />
-          All options
-        </summary>
-        <div class="fields narrow">{rest.map(field)}</div>
-      </details>
+      <Folded title="All options" wrong={rest.some((name) => faults[name] !== undefined)}>{rest.map(field)}</Folded>
     </form>
   );
 }

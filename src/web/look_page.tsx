@@ -5,7 +5,8 @@ import { explain } from "./api.ts";
 import { loadModels } from "./draft.ts";
 import { formats } from "./download.ts";
 import { loadExamples } from "./examples.ts";
-import { AlertIcon, ChevronIcon, DownloadIcon } from "./icons.tsx";
+import { Folded } from "./folded.tsx";
+import { AlertIcon, DownloadIcon } from "./icons.tsx";
 import { type Instrument, instruments, instrumentWords, type Look } from "./instruments.ts";
 import { InvertPanel } from "./invert_panel.tsx";
 import { Comparison } from "./job_stage.tsx";
@@ -189,13 +190,9 @@ function LookPanel({ look }: { look: Look }) {
         )}
       </div>
       <Download ready={seen.value[look]?.question === question.value && question.value !== null} />
-      <details class="options" open={rare.some((name) => faults[name] !== undefined)}>
-        <summary>
-          <ChevronIcon />
-          What the extractor is shown
-        </summary>
-        <div class="fields narrow">{rare.map(field)}</div>
-      </details>
+      <Folded title="What the extractor is shown" wrong={rare.some((name) => faults[name] !== undefined)}>
+        {rare.map(field)}
+      </Folded>
     </>
   );
 }

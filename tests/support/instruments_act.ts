@@ -7,6 +7,7 @@ import { encodeImage } from "../../src/images/encode.ts";
 import { fitPicture, type Picture } from "../../src/images/picture.ts";
 import { framed, type Grid, heatColours, overPhotograph, paintGrid, patchAt } from "../../src/splice/grid_picture.ts";
 import { parseInversion } from "../../src/splice/inversion_options.ts";
+import { parseRecipe } from "../../src/splice/recipe.ts";
 
 interface Told {
   readonly id: string;
@@ -76,6 +77,9 @@ function refusal(errors: readonly { readonly field: string; readonly message: st
 async function answer(look: string, request: Request): Promise<Response> {
   const form = await request.formData();
   const number = (name: string, usual: number) => Number(form.get(name) ?? usual);
+  const sides = Object.fromEntries(["vit_side", "vit_longest"].map((name) => [name, form.get(name) ?? undefined]));
+  const parsed = parseRecipe(sides);
+  if (!parsed.ok) return refusal(parsed.errors);
   if (number("layer", 0) >= depth) {
     const message = `Cannot use layer = ${form.get("layer")}: splice-tiny8 has ${depth} blocks, 0 to ${depth - 1}`;
     return refusal([{ field: "layer", message }]);

@@ -50,7 +50,11 @@ export async function openPageServer({ port = 0, data, keys = [] }: PageServerOp
   });
   const handle = (request: Request) => app.fetch(request);
   const there = (await handle(new Request("http://127.0.0.1/v1/pca", { method: "POST" }))).status !== 404;
-  const handler = there ? handle : withInstruments(handle);
+  // Until it is ready, /readyz refuses, and a browser logs each refusal as an error.
+  for (let tries = 0; tries < 600 && !(await handle(new Request("http://127.0.0.1/readyz"))).ok; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  const handler = there ? app.fetch : withInstruments(handle);
   const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, handler);
   return {
     address: `http://127.0.0.1:${server.addr.port}`,

@@ -18,7 +18,7 @@ export function addSheet(program: Command, finish: (code: number) => void): void
   program.command("sheet")
     .summary("run pairs with several settings, into one labelled picture with numbers")
     .description(
-      "Runs each pair of a list with each of its settings (a loss removed, another seed, another size: any option of `splice run`) and draws one picture: a row " +
+      "Runs each pair of a list with each of its settings (a loss removed, another seed, another size, or any other option of `splice run`) and draws one picture: a row " +
         "for each pair, a column for each setting, the numbers of `splice evaluate` below. The numbers are also written beside it, as JSON. Called again, it " +
         "goes on where it was stopped.",
     )

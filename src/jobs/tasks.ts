@@ -24,7 +24,7 @@ import { writeWhole } from "./write_whole.ts";
 /** Pixels of all pictures that attention paints side by side: as many as one picture may have. */
 const MOST_PAINTED = 64e6;
 /** Patches whose components are looked for: it takes seconds, and the worker's job waits. */
-const MOST_PATCHES = 4096;
+const MOST_PATCHES = 3200;
 
 /** Does it; what it makes is on the disk when this resolves. @throws Fault, EngineError, ... */
 export async function perform(task: Task, warm: Warm): Promise<void> {

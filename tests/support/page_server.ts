@@ -5,7 +5,6 @@
 import { openLive } from "../../src/jobs/live.ts";
 import { openApp } from "../../src/routes/app.ts";
 import { buildWeb } from "../../tools/build_web.ts";
-import { withInstruments } from "./instruments_act.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 
@@ -48,14 +47,11 @@ export async function openPageServer({ port = 0, data, keys = [] }: PageServerOp
     stopping: live.stopping,
     log: (record) => record.what === "error" && console.error(record.error),
   });
-  const handle = (request: Request) => app.fetch(request);
-  const there = (await handle(new Request("http://127.0.0.1/v1/pca", { method: "POST" }))).status !== 404;
   // Until it is ready, /readyz refuses, and a browser logs each refusal as an error.
-  for (let tries = 0; tries < 600 && !(await handle(new Request("http://127.0.0.1/readyz"))).ok; tries++) {
+  for (let tries = 0; tries < 600 && !(await app.fetch(new Request("http://127.0.0.1/readyz"))).ok; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  const handler = there ? app.fetch : withInstruments(handle);
-  const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, handler);
+  const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, app.fetch);
   return {
     address: `http://127.0.0.1:${server.addr.port}`,
     async stop() {

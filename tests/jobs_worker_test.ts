@@ -58,7 +58,7 @@ Deno.test({
     "worker: an inversion killed in the middle ends with the bytes of an undisturbed one, and leaves a picture alone",
   ignore: !adapter,
   async fn() {
-    await onFloor(real, async ({ folder, create, ended, until, supervisor, names, logged }) => {
+    await onFloor(real, async ({ folder, create, ended, supervisor, names, logged }) => {
       const inversion = { kind: "invert", feature: "cls", vit_side: 32, steps: 60, preview_every: 20 };
       const inputs = { image: pictures.structure };
       const killed = await create(inversion, inputs);

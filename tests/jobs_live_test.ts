@@ -43,6 +43,37 @@ Deno.test("live: an inspector that is killed again and again costs nobody a refu
   });
 });
 
+Deno.test("live: an inversion goes its way like a transfer: looked at, queued, drawn, kept, removed", async () => {
+  await withLiveApp({}, async (app) => {
+    const { ask, live } = app;
+    const invert = (more: Parameters<typeof form>[0]) =>
+      ask("/v1/jobs", { method: "POST", body: form({ kind: "invert", feature: "cls", image: picture, ...more }) });
+    const job: Job = await (await invert({ vit_side: 64, steps: 6, preview_every: 2 })).json();
+    assert.deepEqual([job.kind, job.options.model, job.urls.structure], ["invert", "splice-tiny8", null]);
+    const ended = await live.service.finished(job.id);
+    assert.deepEqual([ended.status, ended.step, ended.urls.generator], ["succeeded", 6, null]);
+    for (const path of ["preview", "result?format=webp", "image"]) {
+      const response = await ask(`/v1/jobs/${job.id}/${path}`);
+      assert.equal(response.status, 200, path);
+      await response.body?.cancel();
+    }
+    assert.deepEqual(await refusal(app, `/v1/jobs/${job.id}/generator`), [404, "/problems/not_found"]);
+    assert.deepEqual(await refusal(app, `/v1/jobs/${job.id}/structure`), [404, "/problems/not_found"]);
+
+    const deep = await (await invert({ layer: 99 })).json();
+    assert.deepEqual([deep.status, deep.errors.map(({ field }: { field: string }) => field)], [422, ["layer"]]);
+    assert.match(deep.detail, /^Cannot use layer = 99: splice-tiny8 has \d+ blocks, 0 to \d+$/);
+    const vast = await (await invert({ vit_side: 2048, vit_longest: 4096 })).json();
+    assert.deepEqual([vast.type, vast.errors[0].field], ["/problems/memory", "vit_side"]);
+    const broken = await (await invert({ image: picture.slice(0, 300) })).json();
+    assert.deepEqual([broken.status, broken.errors[0].field], [422, "image"]);
+
+    const removed = await ask(`/v1/jobs/${job.id}`, { method: "DELETE" });
+    assert.equal(removed.status, 204);
+    assert.deepEqual(app.errors, []);
+  });
+});
+
 Deno.test("live: files that have gone are not found, and a job that is removed meanwhile is unknown", async () => {
   await withLiveApp({}, async (app) => {
     const { id } = await create(app);

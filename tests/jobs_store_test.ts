@@ -4,6 +4,7 @@ import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
 import { eventSchemas, Fault, isFinal, jobSchema } from "../src/jobs/job.ts";
 import { openStore } from "../src/jobs/store.ts";
+import { parseWork, workOf } from "../src/jobs/work.ts";
 import { atBench, type Bench, isFault, pace, startedEvent } from "./support/job_store.ts";
 
 Deno.test("store: a job from its creation to its end", () =>
@@ -22,6 +23,7 @@ Deno.test("store: a job from its creation to its end", () =>
       events: `/v1/jobs/${job.id}/events`,
       structure: `/v1/jobs/${job.id}/structure`,
       appearance: `/v1/jobs/${job.id}/appearance`,
+      image: null,
       preview: null,
       result: null,
       generator: null,
@@ -302,7 +304,7 @@ Deno.test("store: a method that fails changes nothing and tells nobody", () =>
     const { job } = bench.add();
     let heard = 0;
     bench.store.onChange(() => heard++);
-    const twin = { id: job.id, options: job.options, webhookUrl: null, idempotency: null, bytes: 0 };
+    const twin = { ...workOf(job), id: job.id, webhookUrl: null, idempotency: null, bytes: 0 };
     assert.throws(() => bench.store.create(twin, { queue: 9 }), /UNIQUE/);
     assert.equal(heard, 0);
     assert.deepEqual(bench.store.get(job.id)!.job, job);
@@ -316,16 +318,69 @@ Deno.test("store: a file of a newer version, or of another kind, is refused and 
     const raw = new DatabaseSync(path);
     raw.exec("PRAGMA user_version = 99");
     raw.close();
-    assert.throws(() => openStore(path), /newer version of splice \(schema 99, this one knows 1\); use that version/);
+    assert.throws(() => openStore(path), /newer version of splice \(schema 99, this one knows 2\); use that version/);
     const again = new DatabaseSync(path);
     assert.deepEqual({ ...again.prepare("PRAGMA user_version").get() }, { user_version: 99 });
-    again.exec("PRAGMA user_version = 1");
+    again.exec("PRAGMA user_version = 2");
     again.close();
     Deno.writeTextFileSync(`${folder}/other`, "this is no database at all, but a text".repeat(100));
     assert.throws(() => openStore(`${folder}/other`), /Cannot open the job store .*other: file is not a database/);
     store = openStore(path);
     assert.deepEqual(store.list({ limit: 1 }), []);
     store.close();
+  }));
+
+Deno.test("store: a database of the former schema opens, and its jobs are transfers that go on", () =>
+  atBench(({ folder }) => {
+    const path = `${folder}/former.sqlite`;
+    Deno.copyFileSync(new URL("fixtures/jobs/schema-1.sqlite", import.meta.url), path);
+    const id = (n: number) => `00000000-0000-4000-8000-00000000000${n}`;
+    const store = openStore(path);
+    const jobs = store.list({ limit: 10 }).map(({ job }) => jobSchema.parse(job)).reverse();
+    assert.deepEqual(jobs.map((job) => [job.id, job.kind, job.status, job.step]), [
+      [id(1), "splice", "succeeded", 100],
+      [id(2), "splice", "running", 40],
+      [id(3), "splice", "queued", 0],
+    ]);
+    assert.deepEqual(jobs.map(({ options }) => [options.model, options.steps]), Array(3).fill(["splice-tiny8", 100]));
+    assert.equal(jobs[0].urls.generator, `/v1/jobs/${id(1)}/generator`);
+    const names = store.events(id(1), { after: 0, limit: 10 }).map(({ name }) => name);
+    assert.deepEqual(names, ["queued", "started", "progress", "succeeded"]);
+    assert.equal(store.find({ key: "anyone:k", digest: "d" })?.job.id, id(1));
+    assert.equal(store.recover(), 1);
+    assert.equal(store.claim()?.job.id, id(2));
+    store.close();
+    const again = openStore(path);
+    assert.equal(again.counts().running, 1);
+    again.close();
+  }));
+
+Deno.test("store: an inversion comes back as what it is, without what only transfers have", () =>
+  atBench((bench) => {
+    const parsed = parseWork("invert", { feature: "keys", layer: 3, steps: 7 });
+    assert.ok(parsed.ok);
+    const id = crypto.randomUUID();
+    const asked = { ...parsed.work, id, webhookUrl: null, idempotency: null, bytes: 1 };
+    const { record } = bench.store.create(asked, { queue: 9 });
+    assert.deepEqual(workOf(jobSchema.parse(record.job)), workOf(parsed.work));
+    bench.reopen();
+    assert.equal(bench.store.claim()?.job.kind, "invert");
+    bench.store.succeed(id, 1);
+    const { urls, kind, steps } = jobSchema.parse(bench.store.get(id)!.job);
+    assert.deepEqual([kind, steps], ["invert", 7]);
+    assert.deepEqual(urls, {
+      self: `/v1/jobs/${id}`,
+      events: `/v1/jobs/${id}/events`,
+      structure: null,
+      appearance: null,
+      image: `/v1/jobs/${id}/image`,
+      preview: null,
+      result: `/v1/jobs/${id}/result`,
+      generator: null,
+      apply: null,
+    });
+    const odd = { ...asked, id: crypto.randomUUID(), kind: "paint" } as unknown as typeof asked;
+    assert.throws(() => bench.store.create(odd, { queue: 9 }), /CHECK constraint failed/);
   }));
 
 type Act =

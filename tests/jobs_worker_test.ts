@@ -54,6 +54,32 @@ Deno.test({
 });
 
 Deno.test({
+  name:
+    "worker: an inversion killed in the middle ends with the bytes of an undisturbed one, and leaves a picture alone",
+  ignore: !adapter,
+  async fn() {
+    await onFloor(real, async ({ folder, create, ended, supervisor, names, logged }) => {
+      const inversion = { kind: "invert", feature: "cls", vit_side: 32, steps: 60, preview_every: 20 };
+      const inputs = { image: pictures.structure };
+      const killed = await create(inversion, inputs);
+      await saved(`${folder}/jobs/${killed}/checkpoint.safetensors`);
+      await killHard(supervisor.pids()[0]);
+      const again = await ended(killed);
+      assert.deepEqual([again.status, again.attempts, again.step], ["succeeded", 2, 60], logged.join("\n"));
+      assert.deepEqual(Object.keys(again.losses!), ["total"]);
+      assert.ok(names(killed).includes("progress"));
+
+      const whole = await create(inversion, inputs);
+      assert.deepEqual([(await ended(whole)).attempts, names(whole).at(-1)], [1, "succeeded"]);
+      const [a, b] = [killed, whole].map((id) => Deno.readFileSync(`${folder}/jobs/${id}/result.png`));
+      assert.deepEqual(a, b);
+      const left = [...Deno.readDirSync(`${folder}/jobs/${whole}`)].map(({ name }) => name).sort();
+      assert.deepEqual(left, ["image", "preview.jpg", "result.png"]);
+    });
+  },
+});
+
+Deno.test({
   name: "worker: what cannot be trained is the job's problem, and the worker goes on",
   ignore: !adapter,
   async fn() {

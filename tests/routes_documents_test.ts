@@ -29,13 +29,17 @@ Deno.test("documents: the OpenAPI document is valid 3.1 and knows every route", 
       "get /v1/jobs/{id}/appearance",
       "get /v1/jobs/{id}/events",
       "get /v1/jobs/{id}/generator",
+      "get /v1/jobs/{id}/image",
       "get /v1/jobs/{id}/preview",
       "get /v1/jobs/{id}/result",
       "get /v1/jobs/{id}/structure",
       "get /v1/models",
+      "post /v1/attention",
       "post /v1/features",
       "post /v1/generators/{id}/apply",
       "post /v1/jobs",
+      "post /v1/pca",
+      "post /v1/similarity",
       "post /v1/splice",
       "post /v1/splice/stream",
     ]);
@@ -44,7 +48,8 @@ Deno.test("documents: the OpenAPI document is valid 3.1 and knows every route", 
 Deno.test("documents: a form's options are documented by the schema of the command line", () =>
   onStage({}, async ({ ask }) => {
     const document = await (await ask("/openapi.json")).json();
-    const { properties, required } = document.paths["/v1/jobs"].post.requestBody.content["multipart/form-data"].schema;
+    const { properties, required } =
+      document.paths["/v1/splice"].post.requestBody.content["multipart/form-data"].schema;
     assert.deepEqual(required, ["structure", "appearance"]);
     assert.deepEqual(
       Object.keys(properties).toSorted(),

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import fc, { type Arbitrary } from "fast-check";
-import { fixture, onStage, queued, type Theatre } from "./support/service.ts";
+import { fixture, inversionForm, onStage, queued, type Theatre } from "./support/service.ts";
 
 const requests = 2000;
 
@@ -15,7 +15,14 @@ interface Schema {
   readonly minimum?: number;
   readonly maximum?: number;
   readonly format?: string;
+  readonly const?: string;
   readonly properties?: Readonly<Record<string, Schema>>;
+  readonly required?: readonly string[];
+  /** Each says what else must be there, what else a field must be, and what must not be there (false). */
+  readonly oneOf?: readonly {
+    readonly properties: Readonly<Record<string, Schema | false>>;
+    readonly required: readonly string[];
+  }[];
 }
 interface Parameter {
   readonly name: string;
@@ -52,8 +59,9 @@ const junk = fc.oneof(
 );
 
 /** What the schema allows. */
-function goodOf({ type, enum: choices, minimum = -1e6, maximum = 1e6, format }: Schema): Arbitrary<Value> {
+function goodOf({ type, const: only, enum: choices, minimum = -1e6, maximum = 1e6, format }: Schema): Arbitrary<Value> {
   if (format === "binary") return file;
+  if (only !== undefined) return fc.constant(only);
   if (choices) return fc.constantFrom(...choices);
   if (type === "integer") return fc.integer({ min: minimum, max: Math.min(maximum, 2 ** 31) }).map(String);
   if (type === "number") return fc.double({ min: minimum, max: maximum, noNaN: true }).map(String);
@@ -75,12 +83,21 @@ const rarely = <T>(of: number, arbitrary: Arbitrary<T>) =>
   fc.oneof({ weight: of - 1, arbitrary: fc.constant(null) }, { weight: 1, arbitrary });
 
 /** A form as its parts: few are left out that must be there, most that may be. */
-function formOf({ properties = {} }: Schema): Arbitrary<[string, Value][]> {
+function formOf({ properties = {}, required = [], oneOf }: Schema): Arbitrary<[string, Value][]> {
+  if (oneOf) {
+    return fc.constantFrom(...oneOf).chain((one) => {
+      const sure = Object.fromEntries(Object.entries(one.properties).filter(([, schema]) => schema !== false));
+      const kept = Object.entries({ ...properties, ...sure as Record<string, Schema> }).filter(([name]) =>
+        one.properties[name] !== false
+      );
+      return formOf({ properties: Object.fromEntries(kept), required: [...required, ...one.required] });
+    });
+  }
   const parts = Object.entries(properties).map(([name, schema]) => {
-    const value = schema.format === "binary" ? mostly(20, valueOf(schema)) : rarely(8, valueOf(schema));
+    const value = required.includes(name) ? mostly(20, valueOf(schema)) : rarely(8, valueOf(schema));
     return value.map((value) => [name, value] as const);
   });
-  const name = fc.oneof(junk, fc.constantFrom("steps", "structure", "photo"));
+  const name = fc.oneof(junk, fc.constantFrom("steps", "structure", "image", "photo"));
   const more = rarely(8, fc.array(fc.tuple(name, fc.oneof(junk, file)), { maxLength: 2 }));
   return fc.tuple(fc.tuple(...parts), more).map(([known, unknown]) =>
     [...known, ...unknown ?? []].filter((part): part is [string, Value] => part[1] !== null)
@@ -206,6 +223,7 @@ Deno.test(`fuzz: ${requests} requests made from the OpenAPI document get what it
     ajv.addSchema({ ...document, $id: "splice" });
     const stopWorking = workAway(theatre);
     await queued(theatre);
+    await theatre.ask("/v1/jobs", { method: "POST", body: inversionForm() });
     const validators = new Map<string, ReturnType<typeof ajv.compile>>();
     const seen = new Map<string, number>();
 

@@ -20,7 +20,7 @@ Deno.test("jobs: pages, newest first, by status", () =>
     for (let pages = 0; next !== null; pages++) {
       assert.ok(pages < 3);
       const got = await page(`?limit=2${next === "" ? "" : `&before=${next}`}`);
-      seen.push(...got.jobs.map(({ id }) => jobSchema.shape.id.parse(id)));
+      seen.push(...got.jobs.map(({ id }) => id));
       next = got.next;
     }
     assert.deepEqual(seen, ids);
@@ -77,8 +77,8 @@ Deno.test("jobs: what a job has, and when", () =>
       return [response.status, code];
     };
     const result = `/v1/jobs/${id}/result`;
-    assert.deepEqual(await state(urls.structure), [200, "image/png"]);
-    assert.deepEqual(await state(urls.appearance), [200, "image/jpeg"]);
+    assert.deepEqual(await state(urls.structure!), [200, "image/png"]);
+    assert.deepEqual(await state(urls.appearance!), [200, "image/jpeg"]);
     assert.deepEqual(await state(result), [409, "not_finished"]);
     assert.deepEqual(await state(`/v1/jobs/${id}/preview`), [404, "not_found"]);
     worker.start();

@@ -33,6 +33,7 @@ Deno.test("splice: POST /v1/jobs answers at once with the job and its address", 
     assert.equal(response.headers.get("location"), `/v1/jobs/${job.id}`);
     assert.equal(response.headers.get("idempotent-replayed"), null);
     assert.deepEqual([job.status, job.position, job.steps], ["queued", 1, 7]);
+    assert.ok(job.kind === "splice");
     assert.deepEqual([job.options.weight_cls, job.options.augment, job.options.seed], [2.5, false, 0]);
     assert.deepEqual(theatre.uploads(), []);
     assert.deepEqual(Deno.readFileSync(`${theatre.folder}/jobs/${job.id}/structure`), fixture("orientation-1.png"));

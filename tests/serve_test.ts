@@ -3,6 +3,7 @@
  * processes die, clients drop, or hundreds of them listen.
  */
 import assert from "node:assert/strict";
+import { decodeImage } from "../src/images/decode.ts";
 import { encodeImage } from "../src/images/encode.ts";
 import { isFinal, type Job } from "../src/jobs/job.ts";
 import {
@@ -15,7 +16,7 @@ import {
   type ServerOptions,
   startServer,
 } from "./support/server.ts";
-import { tinyModel, tinyPicture } from "./support/tiny.ts";
+import { tinyExtractor, tinyModel, tinyPicture } from "./support/tiny.ts";
 
 const adapter = await navigator.gpu?.requestAdapter();
 if (!adapter) console.log("skipped: every test of the server with its workers, because no adapter was found");
@@ -218,6 +219,71 @@ serveTest(
       const removed = await fetch(`${server.address}/v1/jobs/${id}`, { method: "DELETE" });
       assert.equal(removed.status, 204);
       assert.equal((await fetch(`${server.address}/v1/jobs/${id}`).then((response) => response.json())).status, 404);
+    });
+  },
+);
+
+serveTest(
+  "looks at the extractor, and an inversion; a block or head that the model lacks is named",
+  async (settings) => {
+    await withServer(settings, async (server) => {
+      const image = pair.structure;
+      const post = (path: string, fields: Parameters<typeof form>[0], headers = {}) =>
+        fetch(`${server.address}${path}`, {
+          method: "POST",
+          headers,
+          body: form({ model: "tiny", vit_side: 32, image, ...fields }),
+        });
+      const inverted = await post("/v1/jobs", { kind: "invert", feature: "keys", layer: 1, steps: 4 });
+      const { id } = await inverted.json();
+      assert.equal((await follow(server, id)).at(-1)?.name, "succeeded");
+      const seen = new Set<string>();
+      for (
+        const [look, fields] of [["pca", {}], ["attention", { head: 0 }], ["similarity", { x: 0.9 }], ["similarity", {
+          x: 0.1,
+          overlay: "true",
+        }]] as const
+      ) {
+        const answer = await post(`/v1/${look}`, { layer: 1, ...fields });
+        assert.deepEqual(
+          [answer.status, answer.headers.get("Content-Type")],
+          [200, "image/png"],
+          await answer.clone().text(),
+        );
+        const painted = await decodeImage(await answer.bytes(), { label: look });
+        assert.deepEqual([painted.width, painted.height], [52, 44]);
+        seen.add(painted.data.join());
+      }
+      assert.equal(seen.size, 4, "each look is a picture of its own");
+      const webp = await post("/v1/pca", {}, { Accept: "image/webp" });
+      assert.equal((await decodeImage(await webp.bytes(), { label: "webp" })).width, 52);
+
+      const { depth, heads } = tinyExtractor.vit;
+      const refused = async (path: string, fields: Parameters<typeof form>[0]) => {
+        const answer = await post(path, fields);
+        const { errors } = await answer.json();
+        return [answer.status, errors?.map(({ field }: { field: string }) => field), errors?.[0]?.message];
+      };
+      const layer = `Cannot use layer = 40: tiny has ${depth} blocks, 0 to ${depth - 1}`;
+      assert.deepEqual(await refused("/v1/pca", { layer: 40 }), [422, ["layer"], layer]);
+      assert.deepEqual(await refused("/v1/jobs", { kind: "invert", feature: "cls", layer: 40 }), [
+        422,
+        ["layer"],
+        layer,
+      ]);
+      const both = await refused("/v1/attention", { layer: 40, head: 40 });
+      assert.deepEqual(both.slice(0, 2), [422, ["layer", "head"]]);
+      assert.ok(heads < 40);
+      const narrow = await encodeImage(tinyPicture(600, 32, 3), "png");
+      assert.deepEqual((await refused("/v1/pca", { image: narrow, vit_longest: 64 })).slice(0, 2), [422, ["image"]]);
+      assert.deepEqual(
+        (await refused("/v1/jobs", { kind: "invert", feature: "cls", image: narrow, vit_longest: 64 })).slice(0, 2),
+        [422, ["image"]],
+      );
+      assert.deepEqual((await refused("/v1/similarity", { image: pair.structure.slice(0, 200) })).slice(0, 2), [422, [
+        "image",
+      ]]);
+      assert.equal((await refused("/v1/pca", { model: "none" }))[0], 422);
     });
   },
 );

@@ -32,13 +32,14 @@ function newJob(changes: Partial<Job> = {}): Job {
       events: `${address}/events`,
       structure: `${address}/structure`,
       appearance: `${address}/appearance`,
+      image: null,
       preview: null,
       result: null,
       generator: null,
       apply: null,
     },
     ...changes,
-  };
+  } as Job; // options and kind go together, which changes one by one cannot show
 }
 
 let lastId = 0;

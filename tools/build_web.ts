@@ -7,6 +7,7 @@ import swaggerScript from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "t
 import swaggerStyle from "swagger-ui-dist/swagger-ui.css" with { type: "text" };
 import chartStyle from "uplot/dist/uPlot.min.css" with { type: "text" };
 import { z } from "zod";
+import { inversionSchema } from "../src/splice/inversion_options.ts";
 import { presets, recipeSchema } from "../src/splice/recipe.ts";
 
 const root = new URL("../", import.meta.url);
@@ -22,7 +23,8 @@ function newest(url: URL): number {
 }
 
 function isFresh(): boolean {
-  const sources = [web, new URL("src/splice/recipe.ts", root), new URL("deno.json", root), new URL(import.meta.url)];
+  const options = ["recipe.ts", "inversion_options.ts"].map((name) => new URL(`src/splice/${name}`, root));
+  const sources = [web, ...options, new URL("deno.json", root), new URL(import.meta.url)];
   try {
     const made = products.map((name) => Deno.statSync(new URL(name, dist)).mtime?.getTime() ?? 0);
     return Math.min(...made) > Math.max(...sources.map(newest));
@@ -53,9 +55,15 @@ function styles(): string {
 }
 
 function page(): string {
-  const options = JSON.stringify({ schema: z.toJSONSchema(recipeSchema, { io: "input" }), presets });
   const html = Deno.readTextFileSync(new URL("page.html", web));
-  return html.replace(/(id="options">)[^<]*/, (_, tag) => tag + options.replaceAll("<", "\\u003c"));
+  const told = {
+    "options": { schema: z.toJSONSchema(recipeSchema, { io: "input" }), presets },
+    "inversion-options": { schema: z.toJSONSchema(inversionSchema, { io: "input" }), presets: {} },
+  };
+  return Object.entries(told).reduce((text, [id, options]) => {
+    const json = JSON.stringify(options).replaceAll("<", "\\u003c");
+    return text.replace(new RegExp(`(id="${id}">)[^<]*`), (_, tag) => tag + json);
+  }, html);
 }
 
 /** Builds the page unless it is fresh; true if it was built. */

@@ -6,6 +6,7 @@ import { fitPicture } from "../images/picture.ts";
 import { conduct } from "../splice/conduct.ts";
 import { decodeInversion, encodeInversion, type Inversion, openInversion } from "../splice/inversion.ts";
 import type { InversionRecipe } from "../splice/inversion_options.ts";
+import { layerProblem } from "../splice/look_options.ts";
 import { megabytes } from "../splice/memory.ts";
 import { writeSafetensors } from "../weights/safetensors.ts";
 import { loadVit, modelName, resolveModel } from "../weights/store.ts";
@@ -13,7 +14,7 @@ import { readPicture, writePicture } from "./files.ts";
 import { openMetrics } from "./metrics.ts";
 import { findCheckpoint, type Resumable, stoppedText } from "./resume.ts";
 import { interruptible, modelStore, withRuntime } from "./surroundings.ts";
-import { EXIT, UsageError } from "./usage.ts";
+import { asFlag, EXIT, UsageError } from "./usage.ts";
 import { durationText, type Voice } from "./voice.ts";
 
 export interface InversionJob extends Resumable {
@@ -46,11 +47,8 @@ async function invert(job: InversionJob, voice: Voice, signal: AbortSignal): Pro
   const model = modelName(modelPath);
   const extractor = await loadVit(modelPath);
   const { depth } = extractor.vit;
-  if (recipe.layer !== undefined && recipe.layer >= depth) {
-    throw new UsageError([
-      `Cannot use --layer = ${recipe.layer}: ${model} has ${depth} blocks, 0 to ${depth - 1}`,
-    ]);
-  }
+  const problem = layerProblem(recipe.layer, { model, depth });
+  if (problem) throw new UsageError([asFlag(problem.message)]);
   const checkpoint = await findCheckpoint(job, decodeInversion, voice);
   return await withRuntime(async (runtime, memoryLimit) => {
     const inversion = await openInversion({ runtime, extractor, recipe, picture, checkpoint, memoryLimit });

@@ -1,6 +1,6 @@
 /** `splice pca`: what the extractor takes for alike, as colours. */
 import type { Command } from "commander";
-import { look, type LookOptions, withLookOptions } from "./look.ts";
+import { look, type LookFlags, withLookOptions } from "./look.ts";
 
 export function addPca(program: Command, finish: (code: number) => void): void {
   const command = program.command("pca")
@@ -8,15 +8,8 @@ export function addPca(program: Command, finish: (code: number) => void): void {
     .description(
       "Paints three principal components of the keys' self-similarity as red, green and blue: parts that are alike to the extractor get like colours.",
     );
-  withLookOptions(command, "splice pca --model dino-vitb8 --image cow.jpg --layer 11 --out parts.png")
-    .action(async (options: LookOptions) => {
-      finish(
-        await look(command, options, {
-          async paint({ features, layer, picture }) {
-            const { pcaPicture } = await import("../splice/pca.ts");
-            return pcaPicture(features, layer, picture);
-          },
-        }),
-      );
-    });
+  withLookOptions(command, {
+    look: "pca",
+    example: "splice pca --model dino-vitb8 --image cow.jpg --layer 11 --out parts.png",
+  }).action(async (options: LookFlags) => finish(await look(command, "pca", options)));
 }

@@ -1,9 +1,9 @@
 /** `splice similarity`: what resembles one place of a photograph, to the extractor. */
 import type { Command } from "commander";
-import type { Picture } from "../images/picture.ts";
-import { look, type LookOptions, withLookOptions } from "./look.ts";
+import { look, type LookFlags, withLookOptions } from "./look.ts";
+import { UsageError } from "./usage.ts";
 
-interface SimilarityOptions extends LookOptions {
+interface SimilarityFlags extends LookFlags {
   readonly at?: string;
 }
 
@@ -13,31 +13,26 @@ export function addSimilarity(program: Command, finish: (code: number) => void):
     .description(
       "Paints how much every part of the photograph resembles one patch of it, by the cosine of their keys: light is most alike. The patch is framed.",
     )
-    .option("--at <x,y>", "a pixel of the photograph, counted from its upper left corner (default: the middle)")
-    .option("--overlay", "over the photograph in grey");
-  withLookOptions(command, "splice similarity --model dino-vitb8 --image cow.jpg --at 320,200 --out like-the-eye.png")
-    .action(async (options: SimilarityOptions) => {
-      const match = /^(\d{1,9}),(\d{1,9})$/.exec(options.at ?? "0,0");
-      const pixel = ({ width, height }: Picture) =>
-        options.at === undefined || !match
-          ? { x: Math.floor(width / 2), y: Math.floor(height / 2) }
-          : { x: Number(match[1]), y: Number(match[2]) };
-      finish(
-        await look(command, options, {
-          problems: match
-            ? []
-            : [`Cannot use --at = ${JSON.stringify(options.at)}: it must be a pixel, x and y, as 320,200`],
-          check({ picture }) {
-            const { x, y } = pixel(picture);
-            return x < picture.width && y < picture.height
-              ? []
-              : [`Cannot use --at = ${options.at}: the photograph has ${picture.width} x ${picture.height} pixels`];
-          },
-          async paint(looked) {
-            const { similarityPicture } = await import("../splice/attention_maps.ts");
-            return similarityPicture({ ...looked, overlay: options.overlay }, pixel(looked.picture));
-          },
-        }),
-      );
+    .option("--at <x,y>", "a pixel of the photograph, counted from its upper left corner (default: the middle)");
+  withLookOptions(command, {
+    look: "similarity",
+    example: "splice similarity --model dino-vitb8 --image cow.jpg --at 320,200 --out like-the-eye.png",
+  }).action(async (options: SimilarityFlags) => {
+    const { at } = options;
+    const [, x, y] = /^(\d{1,9}),(\d{1,9})$/.exec(at ?? "0,0") ?? [];
+    const code = await look(command, "similarity", options, {
+      problems: x === undefined
+        ? [`Cannot use --at = ${JSON.stringify(at)}: it must be a pixel, x and y, as 320,200`]
+        : [],
+      /** The place that the pixel is: its middle, as parts of width and height. */
+      place({ width, height }) {
+        if (at === undefined) return {};
+        if (Number(x) >= width || Number(y) >= height) {
+          throw new UsageError([`Cannot use --at = ${at}: the photograph has ${width} x ${height} pixels`]);
+        }
+        return { x: (Number(x) + 0.5) / width, y: (Number(y) + 0.5) / height };
+      },
     });
+    finish(code);
+  });
 }

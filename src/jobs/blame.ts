@@ -8,6 +8,13 @@ import { Fault, type FieldError } from "./job.ts";
 import type { FromWorker } from "./messages.ts";
 import { storageFault } from "./storage_fault.ts";
 
+/** Throws what is wrong with fields, if anything is, all at once. @throws Fault invalid_options */
+export function refuse(problems: readonly (FieldError | null)[]): void {
+  const errors = problems.filter((problem) => problem !== null);
+  if (errors.length === 0) return;
+  throw new Fault("invalid_options", errors.map(({ message }) => message).join("; "), { errors });
+}
+
 /** The process's device is of no use any more. */
 export const isLost = (error: unknown): boolean => error instanceof EngineError && error.kind === "lost";
 
@@ -42,6 +49,8 @@ export function asFault(error: unknown, log: (text: string) => void): Fault {
 
 /** The fields that a message speaks of by name: pictures, and sizes that would fit. */
 function fieldsOf(message: string): FieldError[] {
+  // Where there is one picture alone, it is `image` to the outside.
+  if (message.startsWith("Cannot see the given picture")) return [{ field: "image", message }];
   const fields = ["structure", "appearance", "image", "size", "vit_side"];
   const named = fields.filter((field) =>
     new RegExp(`\\b${field} (\\d+ would fit|:)|^Cannot (use|read) ${field}:|^Cannot see the ${field} picture`).test(

@@ -3,13 +3,13 @@
  * what is refused. Invariant: a job's files lie in its folder before the store knows of it.
  */
 import { join } from "node:path";
-import { parseRecipe, type Recipe } from "../splice/recipe.ts";
 import { listModels, modelName, type StoreOptions } from "../weights/store.ts";
 import type { DataFiles } from "./files.ts";
 import { Fault, type FieldError, type Job } from "./job.ts";
 import type { Device, Task } from "./messages.ts";
 import type { CreateRequest, Upload } from "./service.ts";
 import type { JobStore } from "./store.ts";
+import { INPUTS, type JobKind, parseWork, type Work, workOf } from "./work.ts";
 
 export interface CreationOptions {
   readonly store: JobStore;
@@ -25,34 +25,32 @@ export interface CreationOptions {
   checkWebhook(url: string): void;
 }
 
-const PICTURES = ["structure", "appearance"] as const;
-
 /** Queues a job, or finds the one that an earlier request with the same key made. @throws Fault */
 export async function createJob(
-  { upload, fields, webhookUrl, idempotencyKey }: CreateRequest,
+  { upload, kind, fields, webhookUrl, idempotencyKey }: CreateRequest,
   { store, files, models, queue, inspect, device, checkWebhook }: CreationOptions,
 ): Promise<{ job: Job; replayed: boolean }> {
-  const asked = checkOptions(fields, () => webhookUrl === null ? undefined : checkWebhook(webhookUrl));
+  const asked = checkOptions(kind, fields, () => webhookUrl === null ? undefined : checkWebhook(webhookUrl));
   const idempotency = idempotencyKey === null
     ? null
-    : { key: idempotencyKey, digest: await digestOf({ upload, recipe: asked, webhookUrl }) };
+    : { key: idempotencyKey, digest: await digestOf({ upload, work: asked, webhookUrl }) };
   const known = idempotency && store.find(idempotency);
   if (known) return { job: known.job, replayed: true };
 
-  const model = await findModelForJob(asked.model, models);
-  const recipe = { ...asked, model: modelName(model) };
+  const model = await findModelForJob(asked.options.model, models);
+  const work = workOf(asked, modelName(model));
   const { device: current, plannedBytes } = device();
   await inspect({
     task: "inspect",
-    pictures: PICTURES.map((field) => ({ field, path: join(upload.folder, field) })),
-    training: { recipe, model, device: current, freed: plannedBytes },
+    pictures: INPUTS[kind].map((field) => ({ field, path: join(upload.folder, field) })),
+    training: { work, model, device: current, freed: plannedBytes },
   });
 
   const id = crypto.randomUUID();
   await files.adopt(upload, id);
   try {
     const bytes = await files.sizeOf(id);
-    const { record, replayed } = store.create({ id, options: recipe, webhookUrl, idempotency, bytes }, { queue });
+    const { record, replayed } = store.create({ id, ...work, webhookUrl, idempotency, bytes }, { queue });
     if (replayed) await files.removeJob(id); // the same request came twice at once
     return { job: record.job, replayed };
   } catch (error) {
@@ -62,9 +60,9 @@ export async function createJob(
 }
 
 /** All that is wrong with the options and the webhook's address, at once. */
-function checkOptions(fields: Readonly<Record<string, unknown>>, checkWebhook: () => void): Recipe {
+function checkOptions(kind: JobKind, fields: Readonly<Record<string, unknown>>, checkWebhook: () => void): Work {
   const errors: FieldError[] = [];
-  const parsed = parseRecipe(fields);
+  const parsed = parseWork(kind, fields);
   if (!parsed.ok) errors.push(...parsed.errors);
   try {
     checkWebhook();
@@ -72,7 +70,7 @@ function checkOptions(fields: Readonly<Record<string, unknown>>, checkWebhook: (
     if (!(error instanceof Fault)) throw error;
     errors.push(...error.errors);
   }
-  if (parsed.ok && errors.length === 0) return parsed.recipe;
+  if (parsed.ok && errors.length === 0) return parsed.work;
   throw new Fault("invalid_options", errors.map(({ message }) => message).join("; "), { errors });
 }
 
@@ -94,10 +92,10 @@ export async function findModelForJob(name: string | undefined, models: StoreOpt
 
 /** All that a request asks for, as SHA-256. */
 async function digestOf(
-  { upload, recipe, webhookUrl }: { upload: Upload; recipe: Recipe; webhookUrl: string | null },
+  { upload, work, webhookUrl }: { upload: Upload; work: Work; webhookUrl: string | null },
 ): Promise<string> {
-  const parts = [JSON.stringify([recipe, webhookUrl])];
-  for (const name of PICTURES) parts.push(await sha256(await Deno.readFile(join(upload.folder, name))));
+  const parts = [JSON.stringify([work.options, webhookUrl])]; // no two kinds have the same options
+  for (const name of INPUTS[work.kind]) parts.push(await sha256(await Deno.readFile(join(upload.folder, name))));
   return await sha256(new TextEncoder().encode(parts.join("\n")));
 }
 

@@ -54,6 +54,9 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX deliveries_by_job ON deliveries (job, id);
   CREATE INDEX deliveries_by_due ON deliveries (due);
   `,
+  `
+  ALTER TABLE jobs ADD COLUMN kind TEXT NOT NULL DEFAULT 'splice' CHECK (kind IN ('splice', 'invert'));
+  `,
 ];
 
 export interface Database {

@@ -4,16 +4,16 @@
  */
 import { decodeImage, examineImage } from "../images/decode.ts";
 import { encodeImage } from "../images/encode.ts";
+import { planInversion } from "../splice/inversion_program.ts";
+import { layerProblem } from "../splice/look_options.ts";
 import { fitted, planTraining, type StepCache } from "../splice/step_program.ts";
 import { loadVit, modelName, MODELS } from "../weights/store.ts";
 import type { VitDescription } from "../weights/names.ts";
-import { asFault, faultOf } from "./blame.ts";
+import { asFault, faultOf, refuse } from "./blame.ts";
 import { Fault, type FieldError } from "./job.ts";
 import type { FromWorker, Task, ToWorker } from "./messages.ts";
+import { refuseLongWebp } from "./webp.ts";
 import { writeWhole } from "./write_whole.ts";
-
-/** WebP's own limit, in pixels a side. */
-const WIDEST_WEBP = 16_383;
 
 export interface InspectorOptions {
   readonly messages: AsyncIterable<ToWorker>;
@@ -49,13 +49,7 @@ async function perform(task: Task, plans: Plans, log: (text: string) => void): P
       return await inspect(task, plans, log);
     case "convert": {
       const picture = await decodeImage(await Deno.readFile(task.from), { label: "the result", maxPixels: Infinity });
-      const longest = Math.max(picture.width, picture.height);
-      if (task.format === "webp" && longest > WIDEST_WEBP) {
-        throw new Fault(
-          "not_acceptable",
-          `Cannot write the picture as WebP: it is ${longest} pixels long, and WebP ends at ${WIDEST_WEBP}; ask for image/png or image/jpeg`,
-        );
-      }
+      refuseLongWebp(picture, task.format);
       return await writeWhole(task.to, await encodeImage(picture, task.format));
     }
     default:
@@ -81,20 +75,27 @@ async function inspect(
     }
   }
   if (first) throw new Fault(first.code, errors.map(({ message }) => message).join("; "), { errors });
-  if (!training?.device) return; // its memory is looked at when it is its turn
-  const { recipe, device, freed } = training;
-  const vit = await describe(training.model, plans);
-  const [structure, appearance] = sizes.map((size) => recipe.size === undefined ? size : fitted(size, recipe.size));
-  planTraining({
-    recipe,
-    vit,
-    profile: device.profile,
-    cache: plans.steps,
-    structure,
-    appearance,
-    bindingBytes: device.bindingBytes,
-    memoryLimit: device.software ? Deno.systemMemoryInfo().available + freed : undefined,
-  });
+  if (training) await plan(training, sizes, plans);
+}
+
+type Training = NonNullable<Extract<Task, { task: "inspect" }>["training"]>;
+
+/** Whether the model and the device can do the work on pictures of these sizes. @throws Fault, EngineError */
+async function plan(
+  { work, model, device, freed }: Training,
+  sizes: readonly { width: number; height: number }[],
+  plans: Plans,
+): Promise<void> {
+  const { size } = work.options;
+  const vit = await describe(model, plans);
+  if (work.kind === "invert") refuse([layerProblem(work.options.layer, { model: modelName(model), depth: vit.depth })]);
+  if (!device) return; // the memory is looked at when it is the job's turn
+  const [first, second] = sizes.map((whole) => size === undefined ? whole : fitted(whole, size));
+  const { profile, bindingBytes } = device;
+  const memoryLimit = device.software ? Deno.systemMemoryInfo().available + freed : undefined;
+  const common = { vit, profile, bindingBytes, memoryLimit };
+  if (work.kind === "invert") planInversion({ ...common, recipe: work.options, picture: first });
+  else planTraining({ ...common, recipe: work.options, cache: plans.steps, structure: first, appearance: second });
 }
 
 /** A model's sizes: of a known one by its name alone, of others from the file. */

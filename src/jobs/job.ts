@@ -3,7 +3,9 @@
  * Schemas, so that what comes from a file, a pipe or the network is checked by the same text that documents it. Knows no database, process or HTTP library.
  */
 import { z } from "zod";
+import { inversionSchema } from "../splice/inversion_options.ts";
 import { recipeSchema } from "../splice/recipe.ts";
+import type { JobKind } from "./work.ts";
 
 export const statusSchema = z.enum(["queued", "running", "succeeded", "failed", "canceled"]);
 export type JobStatus = z.infer<typeof statusSchema>;
@@ -37,7 +39,7 @@ export const FAULTS = {
   damaged: { status: 422, title: "The picture is damaged" },
   unknown_model: { status: 422, title: "The model is not here" },
   memory: { status: 422, title: "The job does not fit into the device's memory" },
-  untrainable: { status: 422, title: "The pair cannot be trained with these options" },
+  untrainable: { status: 422, title: "The pictures cannot be trained on with these options" },
   rate_limited: { status: 429, title: "Too many requests" },
   crashed: { status: 500, title: "The GPU worker died again and again" },
   internal: { status: 500, title: "Something went wrong inside the server" },
@@ -105,19 +107,21 @@ const address = z.string().describe("an address on this server");
 export const urlsSchema = z.strictObject({
   self: address,
   events: address,
-  structure: address,
-  appearance: address,
+  structure: nullable(address).describe("null for an inversion"),
+  appearance: nullable(address).describe("null for an inversion"),
+  image: nullable(address).describe("the photograph whose features are inverted; null for a transfer"),
   preview: nullable(address).describe("the newest rendering; null before the first"),
   result: nullable(address).describe("null until the job has succeeded"),
-  generator: nullable(address).describe("the trained generator, safetensors; null until the job has succeeded"),
+  generator: nullable(address).describe(
+    "the trained generator, safetensors; null until the job has succeeded, and for an inversion",
+  ),
   apply: nullable(address).describe(
-    "POST a picture here to render it with the trained generator; null until the job has succeeded",
+    "POST a picture here to render it with the trained generator; null until the job has succeeded, and for an inversion",
   ),
 });
 
-export const jobSchema = z.strictObject({
+const jobFields = {
   id: z.string(),
-  kind: z.literal("splice"),
   status: statusSchema,
   position: nullable(count).describe("place in the queue, 1 is next; null when not queued"),
   step: pace.step,
@@ -130,9 +134,19 @@ export const jobSchema = z.strictObject({
   created_at: time,
   started_at: nullable(time),
   finished_at: nullable(time),
-  options: recipeSchema,
   urls: urlsSchema,
-});
+};
+
+/** A job of one kind, with the options of that kind. */
+function jobOf<Kind extends JobKind, Options extends z.ZodType>(kind: Kind, options: Options) {
+  const { id, ...fields } = jobFields;
+  return z.strictObject({ id, kind: z.literal(kind), ...fields, options });
+}
+
+export const jobSchema = z.discriminatedUnion("kind", [
+  jobOf("splice", recipeSchema),
+  jobOf("invert", inversionSchema),
+]);
 export type Job = z.infer<typeof jobSchema>;
 
 /** What happens to a job, by name. Every one is stored with an id of its own (1, 2, 3, ... in each job) but `preview`, and `resync`, which is made when asked. */

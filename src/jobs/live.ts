@@ -2,23 +2,23 @@
  * The jobs' side of a running server: opens the data folder, the store, the workers, the inspector, webhooks and retention, and is the `JobService` that routes ask.
  * Invariant: whatever was running when the process before this one ended is queued again before the first request is answered.
  */
-import { join } from "node:path";
 import { copyAt } from "../weights/record.ts";
 import { listModels, type StoreOptions } from "../weights/store.ts";
 import { createJob, findModelForJob } from "./creation.ts";
 import { openFeeds } from "./feed.ts";
-import { readFeatureFields } from "./feature_fields.ts";
 import { openFiles } from "./files.ts";
 import { whenEnded } from "./when_ended.ts";
 import { type CountedEvent, Fault, isFinal, type Job } from "./job.ts";
-import type { ImageFormatName, Task } from "./messages.ts";
+import type { ImageFormatName } from "./messages.ts";
+import { openPictureCalls, served, SUFFIX } from "./picture_calls.ts";
 import { openRetention } from "./retention.ts";
-import type { JobService, Served } from "./service.ts";
+import type { JobService } from "./service.ts";
 import { onDisk } from "./storage_fault.ts";
 import { openStore } from "./store.ts";
 import { openSupervisor } from "./supervisor.ts";
 import { tend } from "./tended.ts";
 import { checkWebhookUrl, openWebhooks } from "./webhook.ts";
+import { INPUTS } from "./work.ts";
 
 export interface LiveOptions {
   readonly dataFolder: string;
@@ -47,12 +47,8 @@ export interface Live {
   stop(answered?: Promise<unknown>): Promise<void>;
 }
 
-/** No picture within the limits takes this long to look at or to write, in ms. */
-const INSPECTION = 120_000;
 /** How long a worker may take to finish its step and save, in ms. */
 const GRACE = 25_000;
-
-const SUFFIX: Readonly<Record<ImageFormatName, string>> = { png: "png", jpeg: "jpg", webp: "webp" };
 
 /** Opens everything. @throws Error that says what to do: the folder is in use, cannot be written, ... */
 export async function openLive(options: LiveOptions): Promise<Live> {
@@ -87,6 +83,7 @@ export async function openLive(options: LiveOptions): Promise<Live> {
     callsAtOnce: 1,
     log,
   });
+  const pictures = openPictureCalls({ inspector, models, work: (task) => supervisor.call(task) });
   const webhooks = openWebhooks({
     store,
     files,
@@ -101,7 +98,7 @@ export async function openLive(options: LiveOptions): Promise<Live> {
     files,
     models,
     queue: options.queue,
-    inspect,
+    inspect: pictures.inspect,
     device: () => ({ device: supervisor.device(), plannedBytes: supervisor.plannedBytes() }),
     checkWebhook: (url: string) => checkWebhookUrl(url, { allowPrivate: options.allowPrivateWebhooks }),
   };
@@ -126,9 +123,10 @@ export async function openLive(options: LiveOptions): Promise<Live> {
     const why = job.error ? `it failed: ${job.error.detail}` : "it was canceled";
     throw new Fault("no_result", `The job has no result, for ${why}`);
   }
-  async function served(path: string, type: string): Promise<Served> {
-    const { size, mtime } = await Deno.stat(path);
-    return { path, type, bytes: size, modified: mtime };
+  /** @throws Fault unless the job has succeeded, and was to train a generator */
+  function generates(id: string): void {
+    if (succeeded(id).kind === "splice") return;
+    throw new Fault("not_found", "An inversion leaves a picture and no generator: only transfers have one");
   }
   /** Its files may be removed at any moment. @throws Fault unknown_job, not_found */
   async function ofJob<T>(id: string, work: () => Promise<T>): Promise<T> {
@@ -140,38 +138,13 @@ export async function openLive(options: LiveOptions): Promise<Live> {
       throw new Fault("not_found", "The file has gone from the server's data folder; start the job again");
     }
   }
-  /** Has the inspector look at pictures. What brings down two of its processes, or holds one up for ever, is taken for damaged. */
-  async function inspect(task: Extract<Task, { task: "inspect" }>): Promise<void> {
-    const fields = task.pictures.map(({ field }) => field);
-    await inspector.call(task, {
-      limit: INSPECTION,
-      blame(why) {
-        const message = `Cannot use ${
-          fields.join(" and ")
-        }: ${why}; save the picture anew with another program, or smaller`;
-        return new Fault("damaged", message, { errors: fields.map((field) => ({ field, message })) });
-      },
-    });
-  }
-  /** A task of a GPU worker on a picture that the inspector has found good. */
-  async function checked(folder: string, run: () => Promise<void>): Promise<void> {
-    await inspect({ task: "inspect", pictures: [{ field: "image", path: join(folder, "image") }], training: null });
-    await run();
-  }
-
-  const conversions = new Map<string, Promise<void>>();
   async function converted(id: string, format: ImageFormatName): Promise<string> {
     const from = files.jobFile(id, "result.png");
     if (format === "png") return from;
     await Deno.stat(from);
     const to = files.jobFile(id, `result.${SUFFIX[format]}`);
     if (await Deno.stat(to).then(() => true, () => false)) return to;
-    const running = conversions.get(to) ??
-      inspector.call({ task: "convert", from, to, format }, { limit: INSPECTION }).finally(() =>
-        conversions.delete(to)
-      );
-    conversions.set(to, running);
-    await running;
+    await pictures.convert(from, to, format);
     return to;
   }
 
@@ -227,32 +200,27 @@ export async function openLive(options: LiveOptions): Promise<Live> {
       return await ofJob(id, () => served(files.jobFile(id, "preview.jpg"), "image/jpeg"));
     },
     async generator(id) {
-      succeeded(id);
+      generates(id);
       return await ofJob(id, () => served(files.jobFile(id, "generator.safetensors"), "application/octet-stream"));
     },
     async input(id, name) {
-      record(id);
+      const { kind } = record(id).job;
+      if (!INPUTS[kind].includes(name)) {
+        throw new Fault(
+          "not_found",
+          `The job has no picture ${name}: it is of kind ${kind}, and has ${INPUTS[kind].join(" and ")}`,
+        );
+      }
       return await ofJob(id, () => served(files.jobFile(id, name), "application/octet-stream"));
     },
     async apply(id, upload, format) {
-      succeeded(id);
-      const out = join(upload.folder, `result.${SUFFIX[format]}`);
-      const [generator, picture] = [files.jobFile(id, "generator.safetensors"), join(upload.folder, "image")];
+      generates(id);
+      const generator = files.jobFile(id, "generator.safetensors");
       await ofJob(id, () => Deno.stat(generator));
-      const task = { task: "apply", generator, picture, out, format } as const;
-      await checked(upload.folder, () => ofJob(id, () => supervisor.call(task)));
-      return await served(out, `image/${format}`);
+      return await ofJob(id, () => pictures.apply(generator, upload, format));
     },
-    async features(upload, fields) {
-      const { recipe, layers } = readFeatureFields(fields);
-      const model = await findModelForJob(recipe.model, models);
-      const [picture, out] = [join(upload.folder, "image"), join(upload.folder, "features.safetensors")];
-      await checked(
-        upload.folder,
-        () => supervisor.call({ task: "features", model, picture, layers, recipe, out }),
-      );
-      return await served(out, "application/octet-stream");
-    },
+    features: pictures.features,
+    look: pictures.look,
     async models() {
       const all = await listModels(models);
       const best = all.find(({ path, entry }) => path !== null && entry !== null)?.name;

@@ -3,8 +3,10 @@
  * on arrival, for the other side may be dying, or printing what a driver has to say.
  */
 import { z } from "zod";
+import { lookSchema } from "../splice/look_options.ts";
 import { recipeSchema } from "../splice/recipe.ts";
 import { eventSchemas, type FaultCode, FAULTS, fieldErrorSchema } from "./job.ts";
+import { workSchema } from "./work.ts";
 
 const job = z.string();
 const path = z.string();
@@ -30,7 +32,7 @@ export type Device = z.infer<typeof deviceSchema>;
 export const imageFormatSchema = z.enum(["png", "jpeg", "webp"]);
 export type ImageFormatName = z.infer<typeof imageFormatSchema>;
 
-/** A question with one answer. `apply` and `features` are for a GPU worker, `inspect` and `convert` for the inspector. */
+/** A question with one answer. `apply`, `features` and `look` are for a GPU worker, `inspect` and `convert` for the inspector. */
 export const taskSchema = z.discriminatedUnion("task", [
   z.strictObject({ task: z.literal("apply"), generator: path, picture: path, out: path, format: imageFormatSchema }),
   z.strictObject({
@@ -42,11 +44,19 @@ export const taskSchema = z.discriminatedUnion("task", [
     out: path,
   }),
   z.strictObject({
+    task: z.literal("look"),
+    look: lookSchema,
+    model: path,
+    picture: path,
+    out: path,
+    format: imageFormatSchema,
+  }),
+  z.strictObject({
     task: z.literal("inspect"),
     pictures: z.array(z.strictObject({ field: z.string(), path })),
     /** Plans the training too, where the device is known. */
     training: z.strictObject({
-      recipe: recipeSchema,
+      work: workSchema,
       model: path,
       device: deviceSchema.nullable(),
       freed: z.number().describe("bytes that running jobs hold and will give back"),
@@ -57,7 +67,7 @@ export const taskSchema = z.discriminatedUnion("task", [
 export type Task = z.infer<typeof taskSchema>;
 
 export const toWorkerSchema = z.discriminatedUnion("say", [
-  z.strictObject({ say: z.literal("run"), job, folder: path, recipe: recipeSchema, model: path }),
+  z.strictObject({ say: z.literal("run"), job, folder: path, work: workSchema, model: path }),
   z.strictObject({ say: z.literal("cancel"), job }),
   z.strictObject({ say: z.literal("call"), call: z.number().int(), task: taskSchema }),
   z.strictObject({ say: z.literal("stop") }).describe("save a checkpoint, then leave"),

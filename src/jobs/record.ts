@@ -1,8 +1,8 @@
 /**
  * What goes into the store and comes out of it, and how a row becomes a job. Addresses are derived, never stored, so that they can change without touching the database.
  */
-import type { Recipe } from "../splice/recipe.ts";
 import type { Job, JobStatus } from "./job.ts";
+import { type InputName, INPUTS, type JobKind, type Work } from "./work.ts";
 
 /** A job, and what the outside does not see of it. */
 export interface JobRecord {
@@ -18,14 +18,13 @@ export interface JobRecord {
   readonly bytes: number;
 }
 
-export interface NewJob {
+export type NewJob = Work & {
   readonly id: string;
-  readonly options: Recipe;
   readonly webhookUrl: string | null;
   /** The client's key, and the SHA-256 of all it asked for. */
   readonly idempotency: { readonly key: string; readonly digest: string } | null;
   readonly bytes: number;
-}
+};
 
 export interface Delivery {
   readonly id: number;
@@ -41,6 +40,7 @@ export interface Delivery {
 export interface JobRow {
   readonly number: number;
   readonly id: string;
+  readonly kind: JobKind;
   readonly status: JobStatus;
   readonly position: number | null;
   readonly options: string;
@@ -68,11 +68,13 @@ export function jobAddress(id: string, what: keyof Job["urls"]): string {
 }
 
 export function recordOf(row: JobRow): JobRecord {
-  const { id, status } = row;
+  const { id, kind, status } = row;
   const done = status === "succeeded";
+  const input = (name: InputName) => INPUTS[kind].includes(name) ? jobAddress(id, name) : null;
+  const generates = done && kind === "splice";
   const job: Job = {
     id,
-    kind: "splice",
+    kind,
     status,
     position: row.position,
     step: row.step,
@@ -89,12 +91,13 @@ export function recordOf(row: JobRow): JobRecord {
     urls: {
       self: jobAddress(id, "self"),
       events: jobAddress(id, "events"),
-      structure: jobAddress(id, "structure"),
-      appearance: jobAddress(id, "appearance"),
+      structure: input("structure"),
+      appearance: input("appearance"),
+      image: input("image"),
       preview: row.preview_step === null ? null : jobAddress(id, "preview"),
       result: done ? jobAddress(id, "result") : null,
-      generator: done ? jobAddress(id, "generator") : null,
-      apply: done ? jobAddress(id, "apply") : null,
+      generator: generates ? jobAddress(id, "generator") : null,
+      apply: generates ? jobAddress(id, "apply") : null,
     },
   };
   const { number, deaths, bytes } = row;

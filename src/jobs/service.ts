@@ -4,10 +4,13 @@
 import type { CountedEvent, Job, JobStatus } from "./job.ts";
 import type { ImageFormatName } from "./messages.ts";
 import type { Feed } from "./feed.ts";
+import type { InputName, JobKind } from "./work.ts";
+import type { LookName } from "../splice/look_options.ts";
 
 /** A request to train, its pictures already on the disk (in a folder that `openUpload` gave). */
 export interface CreateRequest {
   readonly upload: Upload;
+  readonly kind: JobKind;
   /** Option fields as they came: text. */
   readonly fields: Readonly<Record<string, unknown>>;
   readonly webhookUrl: string | null;
@@ -67,11 +70,16 @@ export interface JobService {
   result(id: string, format: ImageFormatName): Promise<Served>;
   preview(id: string): Promise<Served>;
   generator(id: string): Promise<Served>;
-  input(id: string, name: "structure" | "appearance"): Promise<Served>;
+  input(id: string, name: InputName): Promise<Served>;
   /** Renders the upload's file `image` with the generator of a job; the answer lies in the upload's folder. */
   apply(id: string, upload: Upload, format: ImageFormatName): Promise<Served>;
   /** Features of the upload's file `image`, safetensors in the upload's folder. Fields: model, layers, vit_side, vit_longest, resize. */
   features(upload: Upload, fields: Readonly<Record<string, unknown>>): Promise<Served>;
+  /** A picture of what the extractor sees in the upload's file `image`, in the upload's folder. Fields: as `parseLook` takes them. */
+  look(look: LookName, upload: Upload, options: {
+    readonly fields: Readonly<Record<string, unknown>>;
+    readonly format: ImageFormatName;
+  }): Promise<Served>;
   models(): Promise<ModelReport[]>;
   health(): Health;
   gauges(): { queued: number; running: number; plannedBytes: number; plannedByJob: number };

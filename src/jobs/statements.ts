@@ -32,8 +32,8 @@ export function statements(sqlite: DatabaseSync) {
   };
 
   const addJob = run(`INSERT INTO jobs
-    (id, status, options, steps, webhook_url, idempotency_key, idempotency_digest, bytes, created_at)
-    VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?)`);
+    (id, kind, status, options, steps, webhook_url, idempotency_key, idempotency_digest, bytes, created_at)
+    VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)`);
   const claim = one<{ id: string }>(`UPDATE jobs SET status = 'running', position = NULL, attempts = attempts + 1
     WHERE number = (SELECT min(number) FROM jobs WHERE status = 'queued') RETURNING id`);
   const start = run(`UPDATE jobs SET step = ?, steps = ?, started_at = coalesce(started_at, ?)
@@ -79,9 +79,10 @@ export function statements(sqlite: DatabaseSync) {
   const nextDelivery = one<{ due: number | null }>(`SELECT min(d.due) AS due FROM ${HEADS} AND d.due > ?`);
 
   return {
-    addJob: ({ id, options, webhookUrl, idempotency, bytes }: NewJob, at: string) =>
+    addJob: ({ id, kind, options, webhookUrl, idempotency, bytes }: NewJob, at: string) =>
       addJob(
         id,
+        kind,
         JSON.stringify(options),
         options.steps,
         webhookUrl,

@@ -9,6 +9,7 @@ import { type CountedEvent, Fault } from "./job.ts";
 import type { Device, FromWorker, Task } from "./messages.ts";
 import type { JobStore } from "./store.ts";
 import { tend, type Tended } from "./tended.ts";
+import { workOf } from "./work.ts";
 
 /** A job fails when this many workers have died over it. */
 const MOST_DEATHS = 3;
@@ -233,10 +234,10 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
 
   async function send(post: Post, id: string): Promise<void> {
     try {
-      const recipe = store.get(id)!.job.options;
-      const model = await options.findModel(recipe.model!);
+      const work = workOf(store.get(id)!.job);
+      const model = await options.findModel(work.options.model!);
       if (post.job !== id) return; // the worker died meanwhile
-      post.worker.send({ say: "run", job: id, folder: options.files.jobFolder(id), recipe, model });
+      post.worker.send({ say: "run", job: id, folder: options.files.jobFolder(id), work, model });
       if (canceling.has(id)) post.worker.send({ say: "cancel", job: id });
     } catch (error) {
       if (post.job !== id || stopping) return;

@@ -1,18 +1,17 @@
 /**
- * One job's training in the worker: from the files of its folder to the files of its folder. A job that was interrupted goes on from its checkpoint; one that does
- * not fit (another version's) is left aside, and the job begins anew.
+ * One job's training in the worker, of whatever kind: from the files of its folder to the files of its folder. A job that was interrupted goes on from its checkpoint; one
+ * that does not fit (another version's) is left aside, and the job begins anew.
  */
 import { join } from "node:path";
-import { decodeImage } from "../images/decode.ts";
 import { encodeImage } from "../images/encode.ts";
 import { fitPicture, type Picture } from "../images/picture.ts";
-import { type Checkpoint, decodeCheckpoint, encodeCheckpoint, unpackGenerator } from "../splice/checkpoint.ts";
+import type { Checkpoint } from "../splice/checkpoint.ts";
 import { conduct } from "../splice/conduct.ts";
-import { fingerprintChanges, fingerprintOf } from "../splice/fingerprint.ts";
-import { openTrainer } from "../splice/trainer.ts";
+import { fingerprintChanges } from "../splice/fingerprint.ts";
 import { writeSafetensors } from "../weights/safetensors.ts";
 import { loadWeights, modelName } from "../weights/store.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
+import { prepareTraining, type Training } from "./training.ts";
 import type { Warm } from "./warm.ts";
 import { writeWhole } from "./write_whole.ts";
 
@@ -32,14 +31,10 @@ export interface TrainJobOptions {
 
 /** Resolves when the result is on the disk, or the signal ended it. */
 export async function trainJob(
-  { job, folder, recipe, model }: Extract<ToWorker, { say: "run" }>,
+  { job, folder, work, model }: Extract<ToWorker, { say: "run" }>,
   { warm, say, signal, between }: TrainJobOptions,
 ): Promise<void> {
   const file = (name: string) => join(folder, name);
-  async function picture(name: string): Promise<Picture> {
-    const whole = await decodeImage(await Deno.readFile(file(name)), { label: name });
-    return recipe.size === undefined ? whole : fitPicture(whole, recipe.size);
-  }
   async function showPreview(image: Picture, step: number): Promise<void> {
     const small = fitPicture(image, PREVIEW.longest);
     await writeWhole(file("preview.jpg"), await encodeImage(small, "jpeg", { quality: PREVIEW.quality }));
@@ -47,32 +42,19 @@ export async function trainJob(
   }
   // The result is the last thing that is written: where it lies, an earlier attempt was done and only did not live to say so.
   if (await exists(file("result.png"))) return;
-  const [structure, appearance] = [await picture("structure"), await picture("appearance")];
-  const extractor = await warm.extractor(model);
-  const fingerprint = fingerprintOf({ structure, appearance, extractor, recipe });
-  const checkpoint = await readCheckpoint(file("checkpoint.safetensors"), fingerprint);
+  const training = await prepareTraining(work, { folder, model, warm });
+  const checkpoint = await readCheckpoint(file("checkpoint.safetensors"), training);
 
   await warm.withRuntime(async (runtime, memoryLimit) => {
-    const cache = warm.steps;
-    const trainer = await openTrainer({
-      runtime,
-      extractor,
-      recipe,
-      structure,
-      appearance,
-      checkpoint,
-      fingerprint,
-      memoryLimit,
-      cache,
-    });
-    const { steps } = recipe;
+    const trainer = await training.open(runtime, { checkpoint, memoryLimit });
+    const { steps } = work.options;
     const adapter = runtime.gpu.info.name;
     const memory_bytes = trainer.memory.totalBytes;
     say({ say: "started", job, adapter, model: modelName(model), steps, step: trainer.step(), memory_bytes });
     let seconds: number[] = [];
     let told = -Infinity;
     await conduct(trainer, {
-      recipe,
+      recipe: work.options,
       signal,
       async onSteps(reports, progress) {
         seconds.push(...reports.map(({ ms }) => ms / 1000));
@@ -86,18 +68,16 @@ export async function trainJob(
       onPreview: showPreview,
       async save(checkpoint) {
         if (signal.reason === "cancel") return;
-        const { tensors, metadata } = encodeCheckpoint(checkpoint);
+        const { tensors, metadata } = training.encode(checkpoint);
         await writeSafetensors(file("checkpoint.safetensors"), tensors, { metadata });
       },
     });
     if (trainer.step() < steps) return;
     const result = await trainer.render();
-    await writeSafetensors(file("generator.safetensors"), unpackGenerator(await trainer.slab()), {
-      metadata: { kind: "splice-generator", model: modelName(model), steps: String(steps) },
-    });
+    await training.keep(trainer);
     await showPreview(result, steps);
     await writeWhole(file("result.png"), await encodeImage(result, "png"));
-    await Deno.remove(file("checkpoint.safetensors")).catch(() => {}); // it is three times the generator, and has served
+    await Deno.remove(file("checkpoint.safetensors")).catch(() => {}); // it is three times what was trained, and has served
   });
 }
 
@@ -106,10 +86,13 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** The checkpoint to go on from; undefined where there is none that fits. */
-async function readCheckpoint(path: string, fingerprint: string): Promise<Checkpoint | undefined> {
+async function readCheckpoint(
+  path: string,
+  { decode, fingerprint }: Training,
+): Promise<Checkpoint | undefined> {
   try {
     const { tensors, metadata } = await loadWeights(path);
-    const checkpoint = decodeCheckpoint(tensors, metadata);
+    const checkpoint = decode(tensors, metadata);
     if (checkpoint && fingerprintChanges(checkpoint.fingerprint, fingerprint).length === 0) return checkpoint;
   } catch {
     // None was saved, or it cannot be read: the job begins anew.

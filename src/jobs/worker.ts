@@ -3,20 +3,11 @@
  * data folder and says what it did. Invariant: what it says is on the disk before it is said.
  */
 import { openGpu, openRuntime } from "../engine/mod.ts";
-import { decodeImage } from "../images/decode.ts";
-import { encodeImage } from "../images/encode.ts";
-import { applyGenerator } from "../splice/apply.ts";
-import { generatorSlab } from "../splice/checkpoint.ts";
-import { extractFeatures } from "../splice/features.ts";
-import { type Recipe, vitSize } from "../splice/recipe.ts";
-import { writeSafetensors } from "../weights/safetensors.ts";
-import { loadWeights, modelName } from "../weights/store.ts";
 import { faultOf, isLost } from "./blame.ts";
-import { Fault } from "./job.ts";
-import type { FromWorker, Task, ToWorker } from "./messages.ts";
+import type { FromWorker, ToWorker } from "./messages.ts";
+import { perform } from "./tasks.ts";
 import { trainJob } from "./train_job.ts";
-import { keepWarm, type Warm } from "./warm.ts";
-import { writeWhole } from "./write_whole.ts";
+import { keepWarm } from "./warm.ts";
 
 /** How often it says that it lives, in ms, when there is nothing else to say. */
 const BEAT = 1000;
@@ -131,53 +122,4 @@ export async function runWorker({ messages, say, log, leave }: WorkerOptions): P
 /** The server is gone, and its next one may have started another worker on the same job: nothing more may be written. */
 function orphaned(): never {
   Deno.exit(0);
-}
-
-async function perform(task: Task, warm: Warm): Promise<void> {
-  switch (task.task) {
-    case "apply": {
-      const slab = generatorSlab((await loadWeights(task.generator)).tensors, "the job's generator");
-      const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });
-      const rendered = await warm.withRuntime((runtime, memoryLimit) =>
-        applyGenerator(runtime, { slab, picture, memoryLimit })
-      );
-      await writeWhole(task.out, await encodeImage(rendered, task.format));
-      return;
-    }
-    case "features":
-      return await features(task, warm);
-    default:
-      throw new Error(`Bug: a GPU worker was asked to ${task.task}`);
-  }
-}
-
-async function features(task: Extract<Task, { task: "features" }>, warm: Warm): Promise<void> {
-  const extractor = await warm.extractor(task.model);
-  const { depth, native, patch } = extractor.vit;
-  const recipe: Recipe = task.recipe;
-  const layers = task.layers.length > 0 ? task.layers : [depth - 1];
-  if (layers.some((layer) => layer >= depth)) {
-    const message = `Cannot use layers = ${layers}: ${modelName(task.model)} has ${depth} blocks, 0 to ${depth - 1}`;
-    throw new Fault("invalid_options", message, { errors: [{ field: "layers", message }] });
-  }
-  const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });
-  const { tensors, grid, seen } = await warm.withRuntime((runtime, memoryLimit) =>
-    extractFeatures(runtime, {
-      extractor,
-      picture,
-      layers,
-      ...vitSize(recipe, native),
-      resize: recipe.resize,
-      memoryLimit,
-    })
-  );
-  await writeSafetensors(task.out, tensors, {
-    metadata: {
-      kind: "splice-features",
-      model: modelName(task.model),
-      grid: `${grid.rows}x${grid.cols}`,
-      patch: String(patch),
-      resized: `${seen.height}x${seen.width}`,
-    },
-  });
 }

@@ -6,6 +6,7 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { requestId } from "hono/request-id";
 import { Fault } from "../jobs/job.ts";
+import { addCalls } from "./calls.ts";
 import { addDocuments } from "./documents.ts";
 import type { AppOptions, Ask, Env, Shared } from "./environment.ts";
 import { crossOrigin, identify, refuseStrangers, requireKey, securityHeaders } from "./guard.ts";
@@ -49,6 +50,7 @@ export function openApp(options: AppOptions): App {
   addSplice(shared);
   addJobs(shared);
   addModels(shared);
+  addCalls(shared);
   addHealth(shared);
   addDocuments(shared);
   addPage(shared);

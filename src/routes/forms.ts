@@ -6,7 +6,10 @@ import { z } from "zod";
 import { FEATURE_FIELDS, readFeatureFields } from "../jobs/feature_fields.ts";
 import { Fault, type FieldError } from "../jobs/job.ts";
 import { checkWebhookUrl } from "../jobs/webhook.ts";
-import { parseRecipe, recipeSchema } from "../splice/recipe.ts";
+import { type InputName, INPUTS, type JobKind, kindSchema, parseWork } from "../jobs/work.ts";
+import { inversionSchema } from "../splice/inversion_options.ts";
+import { type LookName, lookOptions, parseLook } from "../splice/look_options.ts";
+import { recipeSchema } from "../splice/recipe.ts";
 import type { Form } from "./receive.ts";
 
 /** A form, and its body as OpenAPI says it. */
@@ -22,6 +25,8 @@ interface FormSchema {
   readonly type: "object";
   readonly properties: Readonly<Record<string, object>>;
   readonly required: string[];
+  /** What else holds, where that depends on a field. */
+  readonly oneOf?: object[];
   readonly additionalProperties: false;
 }
 
@@ -34,31 +39,103 @@ const examples: Readonly<Record<string, object>> = {
   vit_longest: { examples: [205] },
 };
 
-/** Structure, appearance and all options of a training. */
-export function spliceForm({ allowPrivateWebhooks }: { allowPrivateWebhooks: boolean }): DocumentedForm {
-  const pictures = {
-    structure: picture("the photograph that keeps its shapes"),
-    appearance: picture("the photograph that lends its looks"),
+interface WebhookRule {
+  readonly allowPrivateWebhooks: boolean;
+}
+
+const inputs: Readonly<Record<InputName, object>> = {
+  structure: picture("the photograph that keeps its shapes"),
+  appearance: picture("the photograph that lends its looks"),
+  image: picture("the photograph whose features are inverted"),
+};
+
+/** Structure, appearance and all options of a transfer. */
+export function spliceForm(rule: WebhookRule): DocumentedForm {
+  return {
+    files: INPUTS.splice,
+    check: (fields) => checkWork("splice", fields, rule),
+    body: bodyOf("Two photographs, and options as plain fields.", {
+      properties: { ...picturesOf("splice"), ...optionsOf(recipeSchema), webhook_url: webhookField(rule) },
+      required: INPUTS.splice,
+    }),
   };
-  const webhook = {
+}
+
+/** The pictures and options of a job of any kind. */
+export function jobForm(rule: WebhookRule): DocumentedForm {
+  const kindOf = ({ kind }: Readonly<Record<string, string>>) => kindSchema.safeParse(kind ?? usualKind);
+  const files = [...new Set(kindSchema.options.flatMap((kind) => INPUTS[kind]))];
+  return {
+    files,
+    wanted(fields) {
+      const { data: kind } = kindOf(fields);
+      return kind === undefined ? null : INPUTS[kind];
+    },
+    check({ kind, ...fields }) {
+      const known = kindOf({ ...(kind !== undefined && { kind }) });
+      if (known.success) return checkWork(known.data, fields, rule);
+      const message = `Cannot use kind = ${JSON.stringify(kind.slice(0, 60))}: it must be ${
+        kindSchema.options.join(" or ")
+      }`;
+      return [{ field: "kind", message }];
+    },
+    body: bodyOf("The photographs of its kind, and options as plain fields.", {
+      properties: {
+        ...optionsOf(z.object({ kind: kindSchema.default(usualKind) })),
+        ...picturesOf("splice"),
+        ...picturesOf("invert"),
+        ...eitherOf(optionsOf(recipeSchema), optionsOf(inversionSchema)),
+        webhook_url: webhookField(rule),
+      },
+      oneOf: [
+        { properties: { kind: { const: "splice" }, image: false }, required: INPUTS.splice },
+        {
+          properties: { kind: { const: "invert" }, structure: false, appearance: false },
+          required: ["kind", "feature", ...INPUTS.invert],
+        },
+      ],
+    }),
+  };
+}
+
+/** The kind of a job that names none. */
+export const usualKind: JobKind = "splice";
+
+function checkWork(
+  kind: JobKind,
+  { webhook_url, ...fields }: Readonly<Record<string, string>>,
+  { allowPrivateWebhooks }: WebhookRule,
+): readonly FieldError[] {
+  const parsed = parseWork(kind, fields);
+  const wrong = errorsOf(() => {
+    if (webhook_url !== undefined) checkWebhookUrl(webhook_url, { allowPrivate: allowPrivateWebhooks });
+  });
+  return [...(parsed.ok ? [] : parsed.errors), ...wrong];
+}
+
+const picturesOf = (kind: JobKind) => Object.fromEntries(INPUTS[kind].map((name) => [name, inputs[name]]));
+
+function webhookField({ allowPrivateWebhooks }: WebhookRule): object {
+  return {
     type: "string",
     format: "uri",
     examples: ["https://example.invalid/hook"],
     description: "is sent the job as JSON when it starts and when it has ended" +
       (allowPrivateWebhooks ? "" : "; an address of the public internet"),
   };
+}
+
+/** A photograph, and the options of a look. */
+export function lookForm(look: LookName): DocumentedForm {
   return {
-    files: Object.keys(pictures),
-    check({ webhook_url, ...options }) {
-      const parsed = parseRecipe(options);
-      const wrong = errorsOf(() => {
-        if (webhook_url !== undefined) checkWebhookUrl(webhook_url, { allowPrivate: allowPrivateWebhooks });
-      });
-      return [...(parsed.ok ? [] : parsed.errors), ...wrong];
+    files: ["image"],
+    check(fields) {
+      const parsed = parseLook(look, fields);
+      return parsed.ok ? [] : parsed.errors;
     },
-    body: bodyOf("Two photographs, and options as plain fields.", {
-      properties: { ...pictures, ...optionProperties(), webhook_url: webhook },
-      required: Object.keys(pictures),
+    body: bodyOf("A photograph, and options as plain fields.", {
+      properties: { image: picture("the photograph"), ...optionsOf(lookOptions(look)) },
+      required: ["image"],
     }),
   };
 }
@@ -75,7 +152,7 @@ export const featuresForm: DocumentedForm = {
         pattern: "^\\d{1,3}(,\\d{1,3})*$",
         description: "blocks of the extractor, from 0, as 0,11 (default: the last)",
       },
-      ...Object.fromEntries(Object.entries(optionProperties()).filter(([name]) => isFeatureOption(name))),
+      ...Object.fromEntries(Object.entries(optionsOf(recipeSchema)).filter(([name]) => isFeatureOption(name))),
     },
     required: ["image"],
   }),
@@ -97,9 +174,19 @@ export const applyForm: DocumentedForm = {
 
 function bodyOf(
   description: string,
-  { properties, required }: { properties: Record<string, object>; required: string[] },
+  { properties, required = [], oneOf }: {
+    properties: Record<string, object>;
+    required?: readonly string[];
+    oneOf?: object[];
+  },
 ): DocumentedForm["body"] {
-  const schema = { type: "object", properties, required, additionalProperties: false } as const;
+  const schema: FormSchema = {
+    type: "object",
+    properties,
+    required: [...required],
+    ...(oneOf && { oneOf }),
+    additionalProperties: false,
+  };
   return { required: true, description, content: { "multipart/form-data": { schema } } };
 }
 
@@ -112,12 +199,35 @@ function picture(description: string): object {
   };
 }
 
-/** The options as JSON Schema, by name. */
-function optionProperties(): Record<string, object> {
-  const { properties = {} } = z.toJSONSchema(recipeSchema, { io: "input" });
-  const named = Object.entries(properties as Record<string, object>);
-  return Object.fromEntries(named.map(([name, schema]) => [name, { ...schema, ...examples[name] }]));
+/** Options as JSON Schema, by name. */
+function optionsOf(schema: z.ZodType): Record<string, Option> {
+  const { properties = {} } = z.toJSONSchema(schema, { io: "input" });
+  const named = Object.entries(properties as Record<string, Option>);
+  return Object.fromEntries(named.map(([name, option]) => [name, { ...option, ...examples[name] }]));
 }
+
+interface Option {
+  readonly description?: string;
+  readonly default?: unknown;
+}
+
+/** The options of transfers and of inversions in one list: what a name means in both, its help says of each. */
+function eitherOf(transfer: Record<string, Option>, inversion: Record<string, Option>): Record<string, Option> {
+  const both = (name: string): Option => {
+    const [one, other] = [transfer[name], inversion[name]];
+    if (!one || !other) {
+      return { ...(one ?? other), description: `${one ? "splice" : "invert"}: ${helpOf(one ?? other)}` };
+    }
+    if (JSON.stringify(one) === JSON.stringify(other)) return one;
+    const { default: _, ...common } = one;
+    return { ...common, description: `splice: ${helpOf(one)}; invert: ${helpOf(other)}` };
+  };
+  const names = new Set([...Object.keys(transfer), ...Object.keys(inversion)]);
+  return Object.fromEntries(Array.from(names, (name) => [name, both(name)]));
+}
+
+const helpOf = ({ description = "", default: usual }: Option) =>
+  usual === undefined ? description : `${description} (default: ${usual})`;
 
 function isFeatureOption(name: string): boolean {
   return (FEATURE_FIELDS as readonly string[]).includes(name);

@@ -144,7 +144,7 @@ export function addJobs(shared: Shared): void {
     summary: "The newest rendering",
     request,
     responses: {
-      200: file("The whole structure picture as the generator renders it now", "image/jpeg"),
+      200: file("The picture as the training has it now: of a transfer, the whole structure picture", "image/jpeg"),
       ...unchanged,
       ...problems("unknown_job", "not_finished", "no_result", "canceled", "not_found"),
     },
@@ -172,12 +172,14 @@ export function addJobs(shared: Shared): void {
     return await sendFile(c, served, { name: `generator-${id}`, disposition: "attachment", kept: true });
   });
 
-  for (const name of ["structure", "appearance"] as const) {
+  for (const name of ["structure", "appearance", "image"] as const) {
     const input = createRoute({
       method: "get",
       path: `/v1/jobs/{id}/${name}`,
       tags,
-      summary: `The ${name} picture, as it was sent`,
+      summary: name === "image"
+        ? "The photograph of an inversion, as it was sent"
+        : `The ${name} picture of a transfer, as it was sent`,
       request,
       responses: { 200: file("The picture", ...pictureTypes), ...unchanged, ...problems("unknown_job", "not_found") },
     });

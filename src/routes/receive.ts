@@ -10,8 +10,10 @@ import { pictureTypeOf, semblance } from "./sniff.ts";
 
 /** What a form may hold. */
 export interface Form {
-  /** The pictures, all of them needed. */
+  /** The pictures that there may be. */
   readonly files: readonly string[];
+  /** Those of them that there must be, and no other: by the plain fields; null where these do not tell. Default: all. */
+  wanted?(fields: Readonly<Record<string, string>>): readonly string[] | null;
   /** What is wrong with the plain fields, known and unknown. */
   check(fields: Readonly<Record<string, string>>): readonly FieldError[];
 }
@@ -94,27 +96,30 @@ async function readForm(
       files.add(name);
       if (pictureTypeOf(bytes) === null) strange.push({ field: name, message: whyNot(part) });
       else if (errors.length + strange.length === 0) await (await open()).write(name, bytes);
-    } else if (part.filename !== null) {
-      files.add(name);
-      const message = `Cannot use the file ${shown(name)}: ${listed(form.files)} ${
-        form.files.length > 1 ? "are" : "is"
-      } all that is taken`;
-      errors.push({ field: name, message });
-    } else {
+    } else if (part.filename !== null) files.add(name);
+    else {
       const text = bytes.length <= fieldBytes ? utf8(bytes) : null;
       fields.set(name, text ?? "");
       const why = bytes.length > fieldBytes ? `it has more than ${fieldBytes} bytes` : "it is not UTF-8 text";
       if (text === null) errors.push({ field: name, message: `Cannot use ${shown(name)}: ${why}` });
     }
   }
-  for (const name of form.files) {
-    if (!files.has(name)) {
-      const message =
-        `Cannot go on without ${name}: it must be a JPEG, PNG or WebP file. With curl: -F ${name}=@photo.jpg`;
-      errors.push({ field: name, message });
-    }
-  }
   const given = Object.fromEntries(fields);
+  const wanted = form.wanted === undefined ? form.files : form.wanted(given);
+  const allowed = wanted ?? form.files;
+  for (const name of files) {
+    if (allowed.includes(name)) continue;
+    const message = `Cannot use the file ${shown(name)}: ${listed(allowed)} ${
+      allowed.length > 1 ? "are" : "is"
+    } all that is taken`;
+    errors.push({ field: name, message });
+  }
+  for (const name of wanted ?? []) {
+    if (files.has(name)) continue;
+    const message =
+      `Cannot go on without ${name}: it must be a JPEG, PNG or WebP file. With curl: -F ${name}=@photo.jpg`;
+    errors.push({ field: name, message });
+  }
   errors.push(...form.check(given).filter(({ field }) => !errors.some((other) => other.field === field)));
   if (errors.length > 0) throw invalid([...errors, ...strange]);
   if (strange.length > 0) throw invalid(strange, "unsupported_type");

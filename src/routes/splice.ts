@@ -1,15 +1,16 @@
 /**
- * The three ways to ask for a transfer: wait for the picture, follow the events, or get the job and look again later. They differ only in what is answered: each job is
- * durable from the moment it is created, and goes on when its client goes away.
+ * The three ways to ask for work: wait for the picture, follow the events, or get the job and look again later; the last one is for inversions too. They differ only in what is
+ * answered: each job is durable from the moment it is created, and goes on when its client goes away.
  */
 import { createRoute, z } from "@hono/zod-openapi";
 import { Fault, type Job as JobData } from "../jobs/job.ts";
 import { negotiate } from "./accept.ts";
 import { creationFaults, events, Job, json, picture, problems } from "./answers.ts";
 import type { Ask, Shared } from "./environment.ts";
-import { spliceForm } from "./forms.ts";
+import { type DocumentedForm, jobForm, spliceForm, usualKind } from "./forms.ts";
 import { answerProblem } from "./problem.ts";
 import { formatOf, pictureTypes } from "./pictures.ts";
+import { kindSchema } from "../jobs/work.ts";
 import { sendFile } from "./send.ts";
 import { answerEvents } from "./sse.ts";
 
@@ -25,15 +26,17 @@ const keyed = z.object({
 export function addSplice(shared: Shared): void {
   const { app, service, receive } = shared;
   const form = spliceForm(shared);
+  const anyForm = jobForm(shared);
   const request = { headers: keyed, body: form.body };
   const tags = ["transfers"];
 
   /** Takes the request in and queues it. From here on the answer names the job, whatever it is. */
-  async function create(c: Ask, key: string | undefined): Promise<JobData> {
-    const { upload, fields: { webhook_url, ...fields } } = await receive(c.req.raw, form);
+  async function create(c: Ask, form: DocumentedForm, key: string | undefined): Promise<JobData> {
+    const { upload, fields: { kind = usualKind, webhook_url, ...fields } } = await receive(c.req.raw, form);
     try {
       const { job, replayed } = await service.create({
         upload,
+        kind: kindSchema.parse(kind),
         fields,
         webhookUrl: webhook_url ?? null,
         idempotencyKey: key === undefined ? null : `${c.get("key") ?? "anyone"}:${key}`,
@@ -64,7 +67,7 @@ export function addSplice(shared: Shared): void {
   });
   app.openapi(wait, async (c) => {
     const type = negotiate(c, [...pictureTypes, "application/json"]);
-    const { id } = await create(c, c.req.valid("header")["Idempotency-Key"]);
+    const { id } = await create(c, form, c.req.valid("header")["Idempotency-Key"]);
     const job = await service.finished(id);
     if (job.status === "canceled") throw new Fault("canceled", "Cannot answer with a picture: the job was canceled.");
     if (job.error !== null) return answerProblem(c, job.error);
@@ -85,7 +88,7 @@ export function addSplice(shared: Shared): void {
     responses: { 200: events("The job's events from the first"), ...problems(...creationFaults) },
   });
   app.openapi(stream, async (c) => {
-    const { id } = await create(c, c.req.valid("header")["Idempotency-Key"]);
+    const { id } = await create(c, form, c.req.valid("header")["Idempotency-Key"]);
     return answerEvents(c, service.feed(id, 0), shared);
   });
 
@@ -93,10 +96,12 @@ export function addSplice(shared: Shared): void {
     method: "post",
     path: "/v1/jobs",
     tags,
-    summary: "Transfer, and look again later",
-    description: "Answers at once. The Location header is the job's address.",
-    request,
+    summary: "Transfer or invert, and look again later",
+    description:
+      "Answers at once. The Location header is the job's address. The field `kind` says what is to be done, and thereby which " +
+      "pictures and options there are.",
+    request: { headers: keyed, body: anyForm.body },
     responses: { 202: json(Job, "The job, queued"), ...problems(...creationFaults) },
   });
-  app.openapi(queue, async (c) => c.json(await create(c, c.req.valid("header")["Idempotency-Key"]), 202));
+  app.openapi(queue, async (c) => c.json(await create(c, anyForm, c.req.valid("header")["Idempotency-Key"]), 202));
 }

@@ -66,7 +66,7 @@ export interface Inversion extends Trainer {
 /** @throws EngineError if the model has no such block, if the checkpoint is of another run, or with a vit_side that fits, if this one does not. */
 export async function openInversion(options: InversionOptions): Promise<Inversion> {
   const { runtime, recipe, picture, extractor, checkpoint } = options;
-  const fingerprint = fingerprintOf(options);
+  const fingerprint = fingerprintOfInversion(options);
   if (checkpoint) refuseOther(checkpoint, { fingerprint, steps: recipe.steps });
   const kind = { recipe, vit: extractor.vit, profile: runtime.gpu.profile };
   const { bindingBytes } = runtime.gpu.limits;
@@ -142,7 +142,10 @@ export function freshSlab({ prior, seed }: InversionRecipe, { height, width }: S
   return Float32Array.from({ length: 3 * height * width }, () => PIXEL_START * random.normal());
 }
 
-function fingerprintOf({ recipe, extractor, picture }: InversionOptions): string {
+/** Identifies photograph, model and options, as checkpoints store it. */
+export function fingerprintOfInversion(
+  { recipe, extractor, picture }: Pick<InversionOptions, "recipe" | "extractor" | "picture">,
+): string {
   const { feature, prior, seed, learning_rate, resize } = recipe;
   const { side, longest } = vitSize(recipe, extractor.vit.native);
   return inversionFingerprint({ picture, extractor }, {

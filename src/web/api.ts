@@ -149,8 +149,8 @@ export interface Model {
 }
 
 export interface NewJob {
-  readonly structure: Blob;
-  readonly appearance: Blob;
+  /** By the name of their field. */
+  readonly pictures: Readonly<Record<string, Blob>>;
   readonly fields: Readonly<Record<string, string>>;
   /** The same for every try at the same job: the server then makes one. */
   readonly key: string;
@@ -163,8 +163,7 @@ export async function createJob(job: NewJob): Promise<Job> {
   for (let tries = 1;; tries++) {
     const body = new FormData();
     for (const [name, value] of Object.entries(job.fields)) body.append(name, value);
-    body.append("structure", job.structure, "structure");
-    body.append("appearance", job.appearance, "appearance");
+    for (const [name, picture] of Object.entries(job.pictures)) body.append(name, picture, name);
     try {
       const response = await call("/v1/jobs", {
         method: "POST",

@@ -12,12 +12,14 @@ import { connection, session } from "./job_session.ts";
 import { phaseOf } from "./job_state.ts";
 import { KeyDialog } from "./key_dialog.tsx";
 import { followLink, place } from "./location.ts";
+import { LookPage } from "./look_page.tsx";
 import { readiness, watchReadiness } from "./readiness.ts";
 import { StartPage } from "./start_page.tsx";
 
 const title = computed(() => {
   const state = session.value;
   if (place.value.view === "gallery") return "Gallery · Splice";
+  if (place.value.view === "look") return "Look · Splice";
   if (place.value.view === "start" || !state) return "Splice";
   const words = {
     queued: "Waiting",
@@ -56,6 +58,7 @@ function App() {
         </a>
         <nav aria-label="Views">
           <a href="/" aria-current={view === "start" ? "page" : undefined}>New</a>
+          <a href="/?look" aria-current={view === "look" ? "page" : undefined}>Look</a>
           <a href="/?gallery" aria-current={view === "gallery" ? "page" : undefined}>Gallery</a>
         </nav>
         <Standing />
@@ -63,6 +66,7 @@ function App() {
       <main id="content" tabIndex={-1}>
         {view === "start" && <StartPage />}
         {view === "job" && <JobPage id={place.value.view === "job" ? place.value.id : ""} />}
+        {view === "look" && <LookPage query={place.value.view === "look" ? place.value.query : ""} />}
         {view === "gallery" && <GalleryPage />}
       </main>
       <footer class="foot">

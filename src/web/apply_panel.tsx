@@ -9,6 +9,7 @@ import { DownloadIcon } from "./icons.tsx";
 import { Comparison } from "./job_stage.tsx";
 import { openPicture, type Picture, release } from "./pictures.ts";
 import type { Job } from "../jobs/job.ts";
+import { inputsOf, optionOf } from "./job_kind.ts";
 
 interface Painted {
   readonly from: Picture;
@@ -52,7 +53,7 @@ export function ApplyPanel({ job }: { job: Job }) {
     if (busy.value) return;
     busy.value = true;
     try {
-      const response = await call(job.urls.structure);
+      const response = await call(inputsOf(job)[0].url);
       await paint(await response.blob(), "structure");
     } catch (error) {
       fault.value = explain(error).detail;
@@ -76,9 +77,9 @@ export function ApplyPanel({ job }: { job: Job }) {
         </span>
       </DropZone>
       <Fault id="apply" text={fault.value} />
-      {job.options.size !== undefined && (
+      {optionOf(job, "size") !== null && (
         <p class="aside">
-          Trained at {job.options.size} pixels.{" "}
+          Trained at {optionOf(job, "size")} pixels.{" "}
           <button class="link" type="button" onClick={paintWhole}>Paint the structure picture in full size</button>:
           sharper, but parts may come out differently.
         </p>

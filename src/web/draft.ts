@@ -4,9 +4,11 @@
  */
 import { computed, signal } from "@preact/signals";
 import { createJob, explain, getJson, type Model, request } from "./api.ts";
-import type { FieldError, Job } from "../jobs/job.ts";
+import type { Job } from "../jobs/job.ts";
+import { inputsOf, optionsOf } from "./job_kind.ts";
 import { keep, recall } from "./keep.ts";
-import { type Choice, choiceOf, complaint, describeOptions, fieldsOf, type OptionSource } from "./option_list.ts";
+import { complaintsOf, newKey, type OptionForm, spread } from "./option_form.ts";
+import { type Choice, choiceOf, describeOptions, fieldsOf, type OptionSource } from "./option_list.ts";
 import { type Credit, openPicture, type Picture, release, Unsuitable } from "./pictures.ts";
 
 export type Part = "structure" | "appearance";
@@ -119,22 +121,20 @@ export async function fetchPicture(
 
 export function setChoice(next: Choice): void {
   choice.value = next;
-  const wrong = Object.fromEntries(
-    options.flatMap((option) => {
-      const problem = complaint(option, next.values[option.name] ?? "");
-      return problem === null ? [] : [[option.name, problem]];
-    }),
-  );
   const others = Object.fromEntries(parts.flatMap((part) => faults.value[part] ? [[part, faults.value[part]]] : []));
-  faults.value = { ...others, ...wrong };
+  faults.value = { ...others, ...complaintsOf(options, next) };
   keep("choice", next);
   changed();
 }
 
 /** Prefills everything with what a job was made of. */
 export async function prepareAgain(job: Job): Promise<void> {
-  setChoice(choiceOf(job.options, { options, source }));
-  await Promise.all(parts.map((part) => fetchPicture(part, { url: job.urls[part], name: `${part} picture` })));
+  setChoice(choiceOf(optionsOf(job), { options, source }));
+  await Promise.all(
+    inputsOf(job).map(async ({ name, url }) => {
+      if (name !== "image") await fetchPicture(name, { url, name: `${name} picture` });
+    }),
+  );
 }
 
 /** Sends the draft. Null if it cannot be sent as it is; `faults` then say why. */
@@ -146,16 +146,14 @@ export async function startJob(): Promise<Job | null> {
   setFault("form", null);
   if (!structure || !appearance || Object.keys(faults.value).length > 0) return null;
   if (key === null) {
-    key = crypto.randomUUID?.() ??
-      Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(16)).join("-");
+    key = newKey();
     await keep("key", key);
   }
   starting.value = "sending";
   try {
     const fields = fieldsOf(options, { choice: choice.value, source });
     const job = await createJob({
-      structure: structure.blob,
-      appearance: appearance.blob,
+      pictures: { structure: structure.blob, appearance: appearance.blob },
       fields,
       key,
       onRetry: () => starting.value = "retrying",
@@ -164,22 +162,16 @@ export async function startJob(): Promise<Job | null> {
     return job;
   } catch (error) {
     const { title, detail, errors } = explain(error);
-    faults.value = spread(errors, `${title}. ${detail}`);
+    const known = [...parts, "preset", ...options.map((option) => option.name)];
+    faults.value = spread(errors, { known, whole: `${title}. ${detail}` });
     return null;
   } finally {
     starting.value = "no";
   }
 }
 
-/** Errors at the fields they name; what no field here shows goes to the form. */
-function spread(errors: readonly FieldError[], whole: string): Record<string, string> {
-  const known = new Set<string>([...parts, "preset", ...options.map((option) => option.name)]);
-  const placed = Object.fromEntries(
-    errors.filter((error) => known.has(error.field)).map((error) => [error.field, error.message]),
-  );
-  const all = errors.length > 0 && errors.every((error) => known.has(error.field));
-  return all ? placed : { ...placed, form: whole };
-}
+/** The options of the draft, for their fields. */
+export const form: OptionForm = { id: "option", source, options, choice, faults, setChoice };
 
 export const models = signal<readonly Model[]>([]);
 

@@ -6,6 +6,7 @@ import { deleteJob, explain, getJobs } from "./api.ts";
 import { formatAgo, formatDuration } from "./format.ts";
 import { AlertIcon } from "./icons.tsx";
 import { addressAt } from "./job_state.ts";
+import { inputsOf, kindWords, optionOf } from "./job_kind.ts";
 import { addressOf } from "./location.ts";
 import { RemoteImage } from "./remote_image.tsx";
 import { SureButton } from "./sure_button.tsx";
@@ -97,7 +98,7 @@ function Card({ job, onRemove }: { job: Job; onRemove: () => void }) {
     <li class="card" data-status={job.status}>
       <a href={addressOf({ view: "job", id: job.id })}>
         <span class="card-picture" data-painted={painted}>
-          <RemoteImage url={addressAt(job.urls.preview, job.step) ?? job.urls.structure} alt="" />
+          <RemoteImage url={addressAt(job.urls.preview, job.step) ?? inputsOf(job)[0]?.url ?? null} alt="" />
           {job.status === "running" && (
             <span class="card-bar">
               <span style={{ transform: `scaleX(${job.step / job.steps})` }} />
@@ -107,8 +108,9 @@ function Card({ job, onRemove }: { job: Job; onRemove: () => void }) {
         <span class="card-words">
           <b>{statusWords(job)}</b>
           <small>
-            {job.options.preset ? `${job.options.preset}, ` : ""}
-            {job.steps} steps · {formatAgo(job.created_at, Date.now())}
+            {kindWords(job)}
+            {optionOf(job, "preset") && `, ${optionOf(job, "preset")}`} · {job.steps} steps ·{" "}
+            {formatAgo(job.created_at, Date.now())}
           </small>
         </span>
       </a>

@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { explain } from "./api.ts";
 import { download, formats } from "./download.ts";
 import { DownloadIcon } from "./icons.tsx";
+import { isInversion } from "./job_kind.ts";
 import { SureButton } from "./sure_button.tsx";
 import type { Job } from "../jobs/job.ts";
 
@@ -52,16 +53,18 @@ export function JobDone({ job, onAgain, onRemove }: { job: Job; onAgain: () => v
         <button class="button" type="button" onClick={onAgain}>Again with other options</button>
         <SureButton class="button quiet" label="Remove" question="Really remove?" of="this job" onSure={onRemove} />
       </div>
-      <p class="aside">
-        <button
-          class="link"
-          type="button"
-          onClick={() => take(job.urls.generator, { accept: "*/*", name: `${name}.safetensors` })}
-        >
-          Download the generator
-        </button>{" "}
-        to paint pictures elsewhere: <code>splice apply</code> reads it.
-      </p>
+      {!isInversion(job) && (
+        <p class="aside">
+          <button
+            class="link"
+            type="button"
+            onClick={() => take(job.urls.generator, { accept: "*/*", name: `${name}.safetensors` })}
+          >
+            Download the generator
+          </button>{" "}
+          to paint pictures elsewhere: <code>splice apply</code> reads it.
+        </p>
+      )}
     </section>
   );
 }

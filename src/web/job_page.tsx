@@ -4,6 +4,8 @@ import { useEffect } from "preact/hooks";
 import { deleteJob, explain } from "./api.ts";
 import { ApplyPanel } from "./apply_panel.tsx";
 import { prepareAgain } from "./draft.ts";
+import { prepareInversionAgain } from "./look_draft.ts";
+import { featureWords, inputsOf, isInversion, optionOf } from "./job_kind.ts";
 import { AlertIcon } from "./icons.tsx";
 import { JobDone } from "./job_done.tsx";
 import { absence, leave, look, session } from "./job_session.ts";
@@ -14,6 +16,8 @@ import { LossChart } from "./loss_chart.tsx";
 import { RemoteImage } from "./remote_image.tsx";
 import { SureButton } from "./sure_button.tsx";
 import { headingOf, leadOf, paceOf } from "./job_words.ts";
+
+type Fact = readonly [string, string | null];
 
 export function JobPage({ id }: { id: string }) {
   useEffect(() => {
@@ -118,7 +122,7 @@ function PresentJob({ state }: { state: JobState }) {
           <LossChart history={state.history} steps={job.steps} />
           <Facts state={state} />
         </aside>
-        {phase === "succeeded" && <ApplyPanel job={job} />}
+        {phase === "succeeded" && !isInversion(job) && <ApplyPanel job={job} />}
       </div>
     </article>
   );
@@ -126,6 +130,10 @@ function PresentJob({ state }: { state: JobState }) {
 
 async function again(state: JobState): Promise<void> {
   const { job } = state;
+  if (isInversion(job)) {
+    go({ view: "look", query: "?look=invert" });
+    return await prepareInversionAgain(job);
+  }
   go({ view: "start" });
   await prepareAgain(job);
 }
@@ -158,33 +166,35 @@ function Progress({ state }: { state: JobState }) {
 }
 
 function Inputs({ state }: { state: JobState }) {
-  const { urls } = state.job;
+  const inputs = inputsOf(state.job);
   return (
-    <div class="inputs">
-      <figure>
-        <RemoteImage url={urls.structure} alt="The structure picture" />
-        <figcaption>Structure</figcaption>
-      </figure>
-      <figure>
-        <RemoteImage url={urls.appearance} alt="The appearance picture" />
-        <figcaption>Appearance</figcaption>
-      </figure>
+    <div class="inputs" data-count={inputs.length}>
+      {inputs.map(({ name, title, url }) => (
+        <figure key={name}>
+          <RemoteImage url={url} alt={name === "image" ? "The photograph" : `The ${name} picture`} />
+          <figcaption>{title}</figcaption>
+        </figure>
+      ))}
     </div>
   );
 }
 
 function Facts({ state }: { state: JobState }) {
-  const { options } = state.job;
-  const facts: [string, string | number | null | undefined][] = [
-    ["Model", state.model ?? options.model],
-    ["Trained at", options.size === undefined ? "own size" : `${options.size} px`],
-    ["Steps", state.job.steps],
-    ["Seed", options.seed],
-    ["Device", state.adapter],
-  ];
+  const { job } = state;
+  const size = optionOf(job, "size");
+  const model: Fact = ["Model", state.model ?? optionOf(job, "model")];
+  const facts: Fact[] = isInversion(job)
+    ? [
+      ["Keeps", `${featureWords(optionOf(job, "feature")).toLowerCase()} (${optionOf(job, "feature")})`],
+      model,
+      ["Layer", optionOf(job, "layer") ?? "last"],
+      ["Painted by", optionOf(job, "prior") === "none" ? "each pixel on its own" : "a network"],
+    ]
+    : [model, ["Trained at", size === null ? "own size" : `${size} px`]];
+  facts.push(["Steps", String(job.steps)], ["Seed", optionOf(job, "seed")], ["Device", state.adapter]);
   return (
     <dl class="facts">
-      {facts.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => (
+      {facts.filter(([, value]) => value !== null).map(([name, value]) => (
         <div key={name}>
           <dt>{name}</dt>
           <dd>{value}</dd>

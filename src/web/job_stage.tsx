@@ -7,6 +7,7 @@ import { useSignal } from "@preact/signals";
 import type { HTMLAttributes } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { type JobState, phaseOf } from "./job_state.ts";
+import { inputsOf, isInversion } from "./job_kind.ts";
 import { useImage } from "./remote_image.tsx";
 
 declare module "preact" {
@@ -20,7 +21,8 @@ declare module "preact" {
 export function JobStage({ state }: { state: JobState }) {
   const { urls } = state.job;
   const phase = phaseOf(state);
-  const structure = useImage(urls.structure);
+  const [input] = inputsOf(state.job);
+  const structure = useImage(input?.url ?? null);
   const preview = useImage(state.preview?.url ?? null);
   const result = useImage(phase === "succeeded" ? urls.result : null);
   if (result.shown !== null && structure.shown !== null) {
@@ -29,7 +31,7 @@ export function JobStage({ state }: { state: JobState }) {
         before={structure.shown}
         after={result.shown}
         aspect={structure.aspect}
-        names={["Structure", "Result"]}
+        names={[input.title, "Result"]}
       />
     );
   }
@@ -40,7 +42,9 @@ export function JobStage({ state }: { state: JobState }) {
       {shown !== null && (
         <img
           src={shown}
-          alt={developing ? "The structure picture, not yet painted" : "The newest preview"}
+          alt={developing
+            ? `The ${isInversion(state.job) ? "photograph" : "structure picture"}, not yet painted`
+            : "The newest preview"}
           draggable={false}
         />
       )}

@@ -4,6 +4,7 @@
  */
 import type { EventData, Job } from "../jobs/job.ts";
 import type { Followed } from "./follow.ts";
+import { optionOf } from "./job_kind.ts";
 
 /** What the losses were, step by step: `terms.get(name)[i]` belongs to `steps[i]`, null where the term did not count. */
 export interface History {
@@ -38,7 +39,7 @@ export function newJobState(job: Job): JobState {
     job,
     history: noHistory,
     adapter: null,
-    model: job.options.model ?? null,
+    model: optionOf(job, "model"),
     preview: previewOf(job),
     stepped: job.status === "running" && job.steps_per_second !== null,
   };

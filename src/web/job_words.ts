@@ -1,5 +1,6 @@
 /** What is said about a job in each phase. Pure text from a state. */
 import type { Job } from "../jobs/job.ts";
+import { isInversion, optionOf } from "./job_kind.ts";
 import { formatDuration, formatPace, ordinal } from "./format.ts";
 import { type JobState, phaseOf } from "./job_state.ts";
 
@@ -13,7 +14,7 @@ export function headingOf(state: JobState): string {
     case "warming":
       return "Warming up";
     case "running":
-      return "Training";
+      return isInversion(job) ? "Inverting" : "Training";
     case "succeeded":
       return "Done";
     case "failed":
@@ -35,7 +36,7 @@ export function leadOf(state: JobState): string {
         ? `Going on from step ${job.step}. The first steps prepare the device and take longer.`
         : "The first steps prepare the device and take longer than the others.";
     case "running":
-      return "The network is learning the pair. You can close this page; the job goes on.";
+      return `${learning(job)} You can close this page; the job goes on.`;
     case "succeeded":
       return `${job.steps} steps${took(state)}.`;
     case "failed":
@@ -45,6 +46,13 @@ export function leadOf(state: JobState): string {
         ? `It was stopped after step ${job.step} of ${job.steps}.`
         : "It was stopped before it began.";
   }
+}
+
+function learning(job: Job): string {
+  if (!isInversion(job)) return "The network is learning the pair.";
+  return optionOf(job, "prior") === "none"
+    ? "Noise is being changed, pixel by pixel, until the extractor sees in it what it saw in the photograph."
+    : "The network is painting, out of noise, what the extractor saw in the photograph.";
 }
 
 /** How fast, and how long still, as far as that is known. */

@@ -3,6 +3,10 @@ import { signal } from "@preact/signals";
 
 export type Place = { readonly view: "start" } | { readonly view: "job"; readonly id: string } | {
   readonly view: "gallery";
+} | {
+  readonly view: "look";
+  /** With its question mark; what it says is in `instruments.ts`. */
+  readonly query: string;
 };
 
 export const place = signal<Place>(readPlace(location.search));
@@ -11,12 +15,20 @@ function readPlace(search: string): Place {
   const query = new URLSearchParams(search);
   const id = query.get("job");
   if (id) return { view: "job", id };
+  if (query.has("look")) return { view: "look", query: search };
   return query.has("gallery") ? { view: "gallery" } : { view: "start" };
 }
 
 export function addressOf(place: Place): string {
   if (place.view === "job") return `/?job=${encodeURIComponent(place.id)}`;
+  if (place.view === "look") return `/${place.query}`;
   return place.view === "gallery" ? "/?gallery" : "/";
+}
+
+/** Notes in the address what has changed in this place, without going anywhere. */
+export function note(to: Place): void {
+  const address = addressOf(to);
+  if (address !== location.pathname + location.search) history.replaceState(null, "", address);
 }
 
 let unsettled = false;

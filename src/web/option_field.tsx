@@ -1,18 +1,22 @@
-/** One option of a transfer: its name, its value, a sentence of help, and what is wrong with it. Everything it says comes from the option's description. */
-import { choice, faults, models, setChoice, source } from "./draft.ts";
+/** One option of a form: its name, its value, a sentence of help, and what is wrong with it. Everything it says comes from the option's description. */
+import { models } from "./draft.ts";
 import { Fault } from "./drop_zone.tsx";
+import type { OptionForm } from "./option_form.ts";
 import { type OptionDescription, untouched, valueOf } from "./option_list.ts";
 
-function setValue(option: OptionDescription, text: string | null): void {
-  const { [option.name]: _, ...others } = choice.value.values;
-  const usual = untouched(option, { choice: choice.value, source });
-  setChoice({ ...choice.value, values: text === null || text === usual ? others : { ...others, [option.name]: text } });
+/** Sets an option of a form; null takes back what was typed. */
+export function setValue(form: OptionForm, option: OptionDescription, text: string | null): void {
+  const { source } = form;
+  const choice = form.choice.value;
+  const { [option.name]: _, ...others } = choice.values;
+  const usual = untouched(option, { choice, source });
+  form.setChoice({ ...choice, values: text === null || text === usual ? others : { ...others, [option.name]: text } });
 }
 
-export function OptionField({ option }: { option: OptionDescription }) {
-  const id = `option-${option.name}`;
-  const fault = faults.value[option.name];
-  const changed = choice.value.values[option.name] !== undefined;
+export function OptionField({ option, form }: { option: OptionDescription; form: OptionForm }) {
+  const id = `${form.id}-${option.name}`;
+  const fault = form.faults.value[option.name];
+  const changed = form.choice.value.values[option.name] !== undefined;
   const described = {
     "aria-describedby": fault === undefined ? `${id}-help` : `${id}-help ${id}-fault`,
     "aria-invalid": fault !== undefined,
@@ -22,12 +26,12 @@ export function OptionField({ option }: { option: OptionDescription }) {
       <div class="field-top">
         <label for={id}>{option.label}</label>
         {changed && (
-          <button class="field-reset" type="button" onClick={() => setValue(option, null)}>
+          <button class="field-reset" type="button" onClick={() => setValue(form, option, null)}>
             Reset<span class="unseen">{option.label}</span>
           </button>
         )}
       </div>
-      <Control id={id} option={option} described={described} />
+      <Control id={id} option={option} form={form} described={described} />
       <Fault id={id} text={fault} />
       <p class="field-help" id={`${id}-help`}>{option.help}</p>
     </div>
@@ -37,11 +41,13 @@ export function OptionField({ option }: { option: OptionDescription }) {
 interface ControlProps {
   readonly id: string;
   readonly option: OptionDescription;
+  readonly form: OptionForm;
   readonly described: { readonly "aria-describedby": string; readonly "aria-invalid": boolean };
 }
 
-function Control({ id, option, described }: ControlProps) {
-  const value = valueOf(option, { choice: choice.value, source });
+function Control({ id, option, form, described }: ControlProps) {
+  const value = valueOf(option, { choice: form.choice.value, source: form.source });
+  const change = (text: string | null) => setValue(form, option, text);
   if (option.kind === "boolean") {
     return (
       <input
@@ -51,7 +57,7 @@ function Control({ id, option, described }: ControlProps) {
         role="switch"
         checked={value === "true"}
         {...described}
-        onChange={(event) => setValue(option, String(event.currentTarget.checked))}
+        onChange={(event) => change(String(event.currentTarget.checked))}
       />
     );
   }
@@ -62,7 +68,7 @@ function Control({ id, option, described }: ControlProps) {
         value={value}
         described={described}
         choices={option.choices.map((name) => ({ name, label: name }))}
-        onChange={(text) => setValue(option, text)}
+        onChange={change}
       />
     );
   }
@@ -80,7 +86,7 @@ function Control({ id, option, described }: ControlProps) {
         value={value}
         described={described}
         choices={all}
-        onChange={(text) => setValue(option, text)}
+        onChange={change}
       />
     );
   }
@@ -94,8 +100,8 @@ function Control({ id, option, described }: ControlProps) {
       value={value}
       placeholder={option.fallback === "" ? "automatic" : option.fallback}
       {...described}
-      onInput={(event) => setValue(option, event.currentTarget.value)}
-      onBlur={(event) => event.currentTarget.value.trim() === "" && setValue(option, null)}
+      onInput={(event) => change(event.currentTarget.value)}
+      onBlur={(event) => event.currentTarget.value.trim() === "" && change(null)}
     />
   );
 }

@@ -1,6 +1,6 @@
 /** Presets and options of the draft. The presets are enough for most; the options that matter open below them, and all others below those. */
 import { useSignal, useSignalEffect } from "@preact/signals";
-import { choice, faults, models, options, setChoice, source } from "./draft.ts";
+import { choice, faults, form, models, options, setChoice, source } from "./draft.ts";
 import { ChevronIcon } from "./icons.tsx";
 import { OptionField } from "./option_field.tsx";
 import { prominent, valueOf, weights } from "./option_list.ts";
@@ -82,17 +82,19 @@ export function OptionPanel() {
         Options
         {changes > 0 && <span class="options-count">{changes} changed</span>}
       </summary>
-      <div class="fields">{named(prominent).map((option) => <OptionField key={option.name} option={option} />)}</div>
+      <div class="fields">
+        {named(prominent).map((option) => <OptionField key={option.name} option={option} form={form} />)}
+      </div>
       <fieldset class="fields weights">
         <legend>Weights</legend>
-        {named(weights).map((option) => <OptionField key={option.name} option={option} />)}
+        {named(weights).map((option) => <OptionField key={option.name} option={option} form={form} />)}
       </fieldset>
       <details class="options inner" open={open.value.all} onToggle={(event) => toggle(event, "all")}>
         <summary>
           <ChevronIcon />
           All options
         </summary>
-        <div class="fields">{rest.map((option) => <OptionField key={option.name} option={option} />)}</div>
+        <div class="fields">{rest.map((option) => <OptionField key={option.name} option={option} form={form} />)}</div>
       </details>
     </details>
   );

@@ -105,3 +105,19 @@ export async function withBrowser(use: (browser: Watched) => Promise<void>): Pro
     await browser.close();
   }
 }
+
+/** A test of the page, with a browser and an empty data folder; ignored, with the reason, where there can be no browser. Sanitizers are off: the browser's driver keeps pipes and timers of its own. */
+export function browserTest(name: string, run: (browser: Watched, data: string) => Promise<void>): void {
+  const reason = noBrowser();
+  if (reason !== null) console.log(`Not tested in a browser: the page: ${name}. ${reason}.`);
+  Deno.test({
+    name: `the page: ${name}`,
+    ignore: reason !== null,
+    sanitizeOps: false,
+    sanitizeResources: false,
+    async fn() {
+      const data = await Deno.makeTempDir();
+      await withBrowser((browser) => run(browser, data)).finally(() => Deno.remove(data, { recursive: true }));
+    },
+  });
+}

@@ -5,7 +5,7 @@ import { type CountedEvent, isFinal, type Job } from "../../src/jobs/job.ts";
 import { openFiles } from "../../src/jobs/files.ts";
 import { type JobStore, openStore } from "../../src/jobs/store.ts";
 import { openSupervisor, type Supervisor } from "../../src/jobs/supervisor.ts";
-import { recipe } from "./job_store.ts";
+import { type InputName, INPUTS, kindSchema, parseWork } from "../../src/jobs/work.ts";
 import { standIn } from "./stand_in.ts";
 
 export interface Floor {
@@ -14,10 +14,10 @@ export interface Floor {
   readonly supervisor: Supervisor;
   readonly counted: CountedEvent[];
   readonly logged: string[];
-  /** Queues a job; pictures that are not given are no pictures. */
+  /** Queues a job, a transfer unless `kind` is among the options; pictures that are not given are no pictures. */
   create(
     options: Readonly<Record<string, unknown>>,
-    pictures?: Readonly<Record<"structure" | "appearance", Uint8Array>>,
+    pictures?: Readonly<Partial<Record<InputName, Uint8Array>>>,
   ): Promise<string>;
   /** Resolves when the job is as `wanted`. */
   until(id: string, wanted: (job: Job) => boolean): Promise<Job>;
@@ -66,15 +66,18 @@ export async function onFloor(options: FloorOptions, use: (floor: Floor) => Prom
       supervisor,
       counted,
       logged,
-      async create(options, pictures) {
+      async create({ kind: wanted, ...options }, pictures) {
+        const kind = kindSchema.parse(wanted ?? "splice");
         const id = crypto.randomUUID();
         const upload = await files.openUpload();
-        for (const name of ["structure", "appearance"] as const) {
+        for (const name of INPUTS[kind]) {
           await upload.write(name, pictures?.[name] ?? new Uint8Array([1, 2, 3]));
         }
         await files.adopt(upload, id);
         const idle = { model: "stand-in", preview_every: 0, ...options };
-        store.create({ id, options: recipe(idle), webhookUrl: null, idempotency: null, bytes: 3 }, { queue: 100 });
+        const parsed = parseWork(kind, idle);
+        if (!parsed.ok) throw new Error(parsed.errors[0].message);
+        store.create({ id, ...parsed.work, webhookUrl: null, idempotency: null, bytes: 3 }, { queue: 100 });
         supervisor.assign();
         return id;
       },

@@ -45,6 +45,7 @@ export async function atBench(use: (bench: Bench) => void | Promise<void>, optio
       const idempotency = key === undefined ? null : { key, digest };
       const job = {
         id: crypto.randomUUID(),
+        kind: "splice" as const,
         options: recipe({ steps: 100 }),
         webhookUrl: webhookUrl ?? null,
         idempotency,

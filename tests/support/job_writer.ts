@@ -13,7 +13,15 @@ function acknowledge(id: string): void {
 store.recover();
 for (;;) {
   const fresh = crypto.randomUUID();
-  store.create({ id: fresh, options, webhookUrl: "https://example.org/", idempotency: null, bytes: 1 }, { queue: 1e6 });
+  const job = {
+    id: fresh,
+    kind: "splice",
+    options,
+    webhookUrl: "https://example.org/",
+    idempotency: null,
+    bytes: 1,
+  } as const;
+  store.create(job, { queue: 1e6 });
   acknowledge(fresh);
   const { id } = store.claim()!.job;
   store.started(id, startedEvent);

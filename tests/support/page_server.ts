@@ -47,6 +47,10 @@ export async function openPageServer({ port = 0, data, keys = [] }: PageServerOp
     stopping: live.stopping,
     log: (record) => record.what === "error" && console.error(record.error),
   });
+  // Until it is ready, /readyz refuses, and a browser logs each refusal as an error.
+  for (let tries = 0; tries < 600 && !(await app.fetch(new Request("http://127.0.0.1/readyz"))).ok; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
   const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, app.fetch);
   return {
     address: `http://127.0.0.1:${server.addr.port}`,

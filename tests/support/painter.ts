@@ -1,6 +1,6 @@
 /**
  * Stands in for `splice worker` where a test, or a person, looks at the page: a worker that seems to train. It gives the structure picture the appearance picture's colours
- * by their means and deviations, lets the colours come slowly in previews, and invents losses that fall. With `--inspect` it is the real inspector. No GPU is needed.
+ * by their means and deviations, lets the colours come slowly in previews, and invents losses that fall; an inversion gets the photograph's own colours. With `--inspect` it is the real inspector. No GPU is needed.
  */
 import { decodeImage } from "../../src/images/decode.ts";
 import { encodeImage } from "../../src/images/encode.ts";
@@ -8,6 +8,7 @@ import { fitPicture, type Picture } from "../../src/images/picture.ts";
 import { frame, messagesOf } from "../../src/jobs/channel.ts";
 import { runInspector } from "../../src/jobs/inspector.ts";
 import { writeWhole } from "../../src/jobs/write_whole.ts";
+import { INPUTS } from "../../src/jobs/work.ts";
 import { type FromWorker, type Task, type ToWorker, toWorkerSchema } from "../../src/jobs/messages.ts";
 
 /** Seeds that change what happens. */
@@ -59,20 +60,20 @@ function paint(picture: Picture, { to, share }: { to: Tones; share: number }): P
 
 let interrupted: { job: string; how: "canceled" | "stopped" } | null = null;
 
-async function train({ job, folder, recipe }: Run): Promise<void> {
-  const { steps, seed, preview_every } = recipe;
+async function train({ job, folder, work }: Run): Promise<void> {
+  const { steps, seed, preview_every, size = 960 } = work.options;
   const checkpoint = `${folder}/checkpoint.safetensors`;
   const from = Number(await Deno.readTextFile(checkpoint).catch(() => "0"));
   const [structure, appearance] = await Promise.all(
-    ["structure", "appearance"].map(async (name) => fitPicture(await read(`${folder}/${name}`), recipe.size ?? 960)),
+    INPUTS[work.kind].map(async (name) => fitPicture(await read(`${folder}/${name}`), size)),
   );
-  const to = toneOf(appearance);
+  const to = toneOf(appearance ?? structure);
   const slow = seed === PAINTER_SEEDS.slow;
   say({
     say: "started",
     job,
     adapter,
-    model: recipe.model ?? "splice-tiny8",
+    model: work.options.model ?? "splice-tiny8",
     steps,
     step: from,
     memory_bytes: 1 << 20,
@@ -90,7 +91,7 @@ async function train({ job, folder, recipe }: Run): Promise<void> {
       return say({ say: "failed", job, fault: { code: "untrainable", detail, errors: [] } });
     }
     const pace = slow ? 10 : 50;
-    const losses = lossesAt(step, recipe.entire_every);
+    const losses = work.kind === "splice" ? lossesAt(step, work.options.entire_every) : { total: 40 / step };
     say({
       say: "progress",
       job,
@@ -108,7 +109,7 @@ async function train({ job, folder, recipe }: Run): Promise<void> {
     }
   }
   await writeWhole(`${folder}/result.png`, await encodeImage(paint(structure, { to, share: 1 }), "png"));
-  await Deno.writeTextFile(`${folder}/generator.safetensors`, JSON.stringify(to));
+  if (work.kind === "splice") await Deno.writeTextFile(`${folder}/generator.safetensors`, JSON.stringify(to));
   say({ say: "succeeded", job });
 
   async function pause(ms: number): Promise<void> {
@@ -135,13 +136,33 @@ function lossesAt(step: number, entireEvery: number): Record<string, number> {
   return { total, ...losses };
 }
 
+/** Something to look at, different for each look and each of its options: the photograph in grey, and light around a place of it. */
+function look({ look: { look, options } }: Extract<Task, { task: "look" }>, picture: Picture): Picture {
+  const { width, height } = picture;
+  const place = look === "similarity" ? options : { x: 0.3 + 0.1 * (options.layer ?? 11) / 11, y: 0.4 };
+  const plane = width * height;
+  const data = picture.data.map((_, at) => {
+    const [colour, i] = [Math.floor(at / plane), at % plane];
+    const grey = (picture.data[i] + picture.data[plane + i] + picture.data[2 * plane + i]) / 3;
+    const far = Math.hypot((i % width) / width - place.x, Math.floor(i / width) / height - place.y);
+    const light = look === "pca"
+      ? 0.5 + 0.5 * Math.cos(9 * far + 2 * colour)
+      : Math.exp(-9 * far * far) * (colour < 2 ? 1 : 0.2);
+    return 0.4 * grey + 0.6 * light;
+  });
+  return { ...picture, data };
+}
+
 async function perform(task: Task): Promise<void> {
+  if (task.task === "look") {
+    await Deno.writeFile(task.out, await encodeImage(look(task, await read(task.picture)), task.format));
+  }
   if (task.task !== "apply") return;
   const to: Tones = JSON.parse(await Deno.readTextFile(task.generator));
   await Deno.writeFile(task.out, await encodeImage(paint(await read(task.picture), { to, share: 1 }), task.format));
 }
 
-async function work(messages: AsyncIterable<ToWorker>): Promise<void> {
+async function serve(messages: AsyncIterable<ToWorker>): Promise<void> {
   const profile = { name: "portable", maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256 } as const;
   say({ say: "ready", device: { adapter, software: false, profile, bindingBytes: 2 ** 27 } });
   const beat = setInterval(() => say({ say: "beat" }), 500);
@@ -171,6 +192,6 @@ if (import.meta.main) {
   const log = (text: string) => console.error(text);
   const messages = messagesOf(Deno.stdin.readable, { schema: toWorkerSchema, onStray: log });
   if (Deno.args.includes("--inspect")) await runInspector({ messages, say, log });
-  else await work(messages);
+  else await serve(messages);
   Deno.exit(0);
 }

@@ -10,6 +10,7 @@ import { type CountedEvent, Fault, type FaultCode, isFinal, type Job } from "../
 import type { JobService, Served, Upload } from "../../src/jobs/service.ts";
 import { type JobStore, openStore } from "../../src/jobs/store.ts";
 import { checkWebhookUrl } from "../../src/jobs/webhook.ts";
+import { INPUTS } from "../../src/jobs/work.ts";
 import { type AppOptions, type LogRecord, openApp } from "../../src/routes/app.ts";
 
 export const root = new URL("../../", import.meta.url).pathname;
@@ -59,6 +60,10 @@ async function openStage(options: { queue: number }): Promise<{ stage: Stage; cl
   const succeeded = (id: string) => {
     const { status } = record(id).job;
     if (status !== "succeeded") throw new Fault(isFinal(status) ? "no_result" : "not_finished", `The job is ${status}`);
+  };
+  const generates = (id: string) => {
+    succeeded(id);
+    if (record(id).job.kind !== "splice") throw new Fault("not_found", "The job leaves no generator");
   };
   const served = async (path: string, type: string): Promise<Served> => {
     const { size, mtime } = await Deno.stat(path);
@@ -131,21 +136,28 @@ async function openStage(options: { queue: number }): Promise<{ stage: Stage; cl
       return await served(files.jobFile(id, "preview.jpg"), "image/jpeg");
     },
     async generator(id) {
-      succeeded(id);
+      generates(id);
       return await served(files.jobFile(id, "generator.safetensors"), "application/octet-stream");
     },
     async input(id, name) {
-      record(id);
+      if (!INPUTS[record(id).job.kind].includes(name)) throw new Fault("not_found", `The job has no picture ${name}`);
       return await served(files.jobFile(id, name), "application/octet-stream");
     },
     async apply(id, upload, format) {
-      succeeded(id);
+      generates(id);
       const bytes = fixture(outcomes[format]);
       return await answer(upload, { name: `result.${format}`, bytes, type: `image/${format}` });
     },
     async features(upload, fields) {
       const bytes = new TextEncoder().encode(JSON.stringify(readFeatureFields(fields).layers));
       return await answer(upload, { name: "features.safetensors", bytes, type: "application/octet-stream" });
+    },
+    async look(_, upload, { format }) {
+      return await answer(upload, {
+        name: `look.${format}`,
+        bytes: fixture(outcomes[format]),
+        type: `image/${format}`,
+      });
     },
     models() {
       if (stage.broken !== null) throw stage.broken;
@@ -291,6 +303,10 @@ export function formOf(fields: Readonly<Record<string, string | number | Uint8Ar
 /** The smallest good form, and what is to be different. */
 export const pairForm = (fields: Parameters<typeof formOf>[0] = {}) =>
   formOf({ structure: fixture("orientation-1.png"), appearance: fixture("orientation-1.jpg"), ...fields });
+
+/** The smallest good form of an inversion, and what is to be different. */
+export const inversionForm = (fields: Parameters<typeof formOf>[0] = {}) =>
+  formOf({ kind: "invert", feature: "keys", image: fixture("orientation-1.png"), ...fields });
 
 /** Queues a job, and returns it. */
 export async function queued({ ask }: Theatre, fields: Parameters<typeof formOf>[0] = {}): Promise<Job> {

@@ -1,9 +1,10 @@
 /**
- * Stands in for `splice worker` where a test is about jobs, not about training: speaks the same messages, keeps checkpoints, and makes the picture of the structure its
+ * Stands in for `splice worker` where a test is about jobs, not about training: speaks the same messages, keeps checkpoints, and makes its first picture its
  * result. A GPU is not needed. What it does beyond that is chosen by the job's seed: see SEEDS.
  */
 import { frame, messagesOf } from "../../src/jobs/channel.ts";
 import { runInspector } from "../../src/jobs/inspector.ts";
+import { INPUTS } from "../../src/jobs/work.ts";
 import { type FromWorker, type ToWorker, toWorkerSchema } from "../../src/jobs/messages.ts";
 
 export const SEEDS = {
@@ -29,8 +30,9 @@ const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
 
 let interrupted: { job: string; how: "canceled" | "stopped" } | null = null;
 
-async function train({ job, folder, recipe }: Extract<ToWorker, { say: "run" }>): Promise<void> {
-  const { steps, seed, preview_every } = recipe;
+async function train({ job, folder, work }: Extract<ToWorker, { say: "run" }>): Promise<void> {
+  const { steps, seed, preview_every } = work.options;
+  const [input] = INPUTS[work.kind];
   const checkpoint = `${folder}/checkpoint.safetensors`;
   const from = Number(await Deno.readTextFile(checkpoint).catch(() => "0"));
   const memory_bytes = 1 << 20;
@@ -54,17 +56,17 @@ async function train({ job, folder, recipe }: Extract<ToWorker, { say: "run" }>)
       } as const;
       return say({ say: "failed", job, fault: { ...fault, errors: [] } });
     }
-    const losses = { total: 10 / step, global_cls: 1 / step };
+    const losses = { total: 10 / step, ...(work.kind === "splice" && { global_cls: 1 / step }) };
     const pace = { steps_per_second: 100, eta_seconds: (steps - step) / 100 };
     say({ say: "progress", job, step, steps, losses, ...pace, seconds: [0.01] });
     if (preview_every > 0 && step % preview_every === 0) {
-      await Deno.copyFile(`${folder}/structure`, `${folder}/preview.jpg`);
+      await Deno.copyFile(`${folder}/${input}`, `${folder}/preview.jpg`);
       say({ say: "preview", job, step });
     }
     if (step % 5 === 0) await Deno.writeTextFile(checkpoint, String(step));
   }
-  await Deno.copyFile(`${folder}/structure`, `${folder}/result.png`);
-  await Deno.writeTextFile(`${folder}/generator.safetensors`, `generator of seed ${seed}`);
+  await Deno.copyFile(`${folder}/${input}`, `${folder}/result.png`);
+  if (work.kind === "splice") await Deno.writeTextFile(`${folder}/generator.safetensors`, `generator of seed ${seed}`);
   say({ say: "succeeded", job });
 }
 
@@ -88,6 +90,7 @@ async function work(messages: AsyncIterable<ToWorker>, leave: AbortSignal): Prom
     } else if (message.say === "call") {
       const { task } = message;
       if (task.task === "apply") await Deno.copyFile(task.picture, task.out);
+      if (task.task === "look") await Deno.copyFile(task.picture, task.out);
       if (task.task === "features") await Deno.writeTextFile(task.out, `features of layers ${task.layers}`);
       say({ say: "answer", call: message.call });
     } else if (message.say === "cancel" && job === message.job) {

@@ -65,6 +65,20 @@ Deno.test("upload: only so many arrive at one time, and none once the server sto
     assert.deepEqual(theatre.uploads(), []);
   }));
 
+Deno.test("upload: one client does not take all the places", () =>
+  onStage({ receiving: { uploads: 3, uploadsOfClient: 1 } }, async (theatre) => {
+    const slow = stalling();
+    const waiting = theatre.ask("/v1/jobs", slow.init);
+    const second = await problemOf(await theatre.ask("/v1/jobs", { method: "POST", body: pairForm() }));
+    assert.equal(second.status, 503);
+    assert.match(second.detail, /1 others of yours are arriving/);
+    slow.end();
+    assert.equal((await problemOf(await waiting)).status, 400);
+    const third = await theatre.ask("/v1/jobs", { method: "POST", body: pairForm() });
+    assert.equal(third.status, 202, "the place is free again");
+    await third.body?.cancel();
+  }));
+
 Deno.test("upload: while 50 MB arrive as fast as they can, the event loop has its turns", () =>
   onStage({}, async ({ ask }) => {
     const picture = new Uint8Array(25e6);

@@ -44,7 +44,7 @@ export function addCalls(shared: Shared): void {
       sending: Pick<Sending, "name" | "disposition">;
     },
   ): Promise<Response> {
-    const { upload, fields } = await receive(c.req.raw, form);
+    const { upload, fields } = await receive(c.req.raw, form, c.get("key") ?? c.get("address"));
     try {
       const served = await make(upload, fields);
       return await sendFile(c, served, { ...sending, kept: false, after: () => upload.discard() });

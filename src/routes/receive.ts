@@ -24,17 +24,25 @@ export interface Received {
   readonly fields: Readonly<Record<string, string>>;
 }
 
-export type Receiver = (request: Request, form: Form) => Promise<Received>;
+/** `client`: whose upload it is, for nobody may take all the room. */
+export type Receiver = (request: Request, form: Form, client: string) => Promise<Received>;
 
 export interface ReceiveLimits {
-  /** Forms at one time. */
+  /** Forms at one time, and of one client. */
   readonly uploads: number;
+  readonly uploadsOfClient: number;
   readonly pictureBytes: number;
   readonly idleMs: number;
   readonly totalMs: number;
 }
 
-const usual: ReceiveLimits = { uploads: 16, pictureBytes: 25e6, idleMs: 60_000, totalMs: 900_000 };
+const usual: ReceiveLimits = {
+  uploads: 48,
+  uploadsOfClient: 24,
+  pictureBytes: 25e6,
+  idleMs: 30_000,
+  totalMs: 900_000,
+};
 const mostParts = 64;
 const fieldBytes = 10_000;
 /** For plain fields and the parts' headers. */
@@ -47,7 +55,8 @@ export function openReceiver(
 ): Receiver {
   const limits = { ...usual, ...options.limits };
   let arriving = 0;
-  return async (request, form) => {
+  const arrivingOf = new Map<string, number>();
+  return async (request, form, client) => {
     if (options.stopping.aborted) {
       throw new Fault("unavailable", "Cannot take anything in: the server is stopping. Try again soon.", {
         retryAfter: 5,
@@ -57,7 +66,13 @@ export function openReceiver(
       const detail = `Cannot take the upload: ${limits.uploads} others are arriving. Try again in a few seconds.`;
       throw new Fault("unavailable", detail, { retryAfter: 3 });
     }
+    const own = arrivingOf.get(client) ?? 0;
+    if (own >= limits.uploadsOfClient) {
+      const detail = `Cannot take the upload: ${own} others of yours are arriving. Try again when one of them has.`;
+      throw new Fault("unavailable", detail, { retryAfter: 3 });
+    }
     arriving++;
+    arrivingOf.set(client, own + 1);
     let upload: Upload | null = null;
     const open = async () => upload ??= await service.openUpload();
     const partLimits = {
@@ -76,6 +91,9 @@ export function openReceiver(
       throw error;
     } finally {
       arriving--;
+      const left = arrivingOf.get(client)! - 1;
+      if (left > 0) arrivingOf.set(client, left);
+      else arrivingOf.delete(client);
     }
   };
 }

@@ -32,7 +32,11 @@ export function addSplice(shared: Shared): void {
 
   /** Takes the request in and queues it. From here on the answer names the job, whatever it is. */
   async function create(c: Ask, form: DocumentedForm, key: string | undefined): Promise<JobData> {
-    const { upload, fields: { kind = usualKind, webhook_url, ...fields } } = await receive(c.req.raw, form);
+    const { upload, fields: { kind = usualKind, webhook_url, ...fields } } = await receive(
+      c.req.raw,
+      form,
+      c.get("key") ?? c.get("address"),
+    );
     try {
       const { job, replayed } = await service.create({
         upload,

@@ -6,7 +6,7 @@ import { computed, signal } from "@preact/signals";
 import { createJob, explain, getJson, type Model, request } from "./api.ts";
 import type { Job } from "../jobs/job.ts";
 import { inputsOf, optionsOf } from "./job_kind.ts";
-import { keep, recall } from "./keep.ts";
+import { keep, keepAtOnce, recall, recallAtOnce } from "./keep.ts";
 import { complaintsOf, newKey, type OptionForm, spread } from "./option_form.ts";
 import { type Choice, choiceOf, describeOptions, fieldsOf, type OptionSource } from "./option_list.ts";
 import { type Credit, openPicture, type Picture, release, Unsuitable } from "./pictures.ts";
@@ -36,8 +36,8 @@ interface KeptPicture {
 
 /** Reads what was kept. Pictures chosen meanwhile win. */
 export async function restoreDraft(): Promise<void> {
-  const [kept, keptKey, ...both] = await Promise.all([
-    recall("choice"),
+  const kept = recallAtOnce("choice");
+  const [keptKey, ...both] = await Promise.all([
     recall("key"),
     ...parts.map((part) => recall(part)),
   ]);
@@ -123,7 +123,7 @@ export function setChoice(next: Choice): void {
   choice.value = next;
   const others = Object.fromEntries(parts.flatMap((part) => faults.value[part] ? [[part, faults.value[part]]] : []));
   faults.value = { ...others, ...complaintsOf(options, next) };
-  keep("choice", next);
+  keepAtOnce("choice", next);
   changed();
 }
 

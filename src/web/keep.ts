@@ -41,3 +41,21 @@ export function recall(name: string): Promise<unknown> {
 export async function keep(name: string, value: unknown): Promise<void> {
   await transact("readwrite", (store) => value === null ? store.delete(name) : store.put(value, name));
 }
+
+/** For what is small, JSON, and may be followed by a reload in the same moment: on the disk when this returns. */
+export function keepAtOnce(name: string, value: unknown): void {
+  try {
+    localStorage.setItem(`splice.${name}`, JSON.stringify(value));
+  } catch {
+    // Switched off or full: nothing is kept.
+  }
+}
+
+/** What `keepAtOnce` kept, undefined if there is nothing. */
+export function recallAtOnce(name: string): unknown {
+  try {
+    return JSON.parse(localStorage.getItem(`splice.${name}`) ?? "null") ?? undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -9,7 +9,7 @@ import { source as transferSource } from "./draft.ts";
 import { examples, loadExamples } from "./examples.ts";
 import { type Instrument, middle, type Point, queryOf, type Setting, settingOf, within } from "./instruments.ts";
 import { inputsOf, optionsOf } from "./job_kind.ts";
-import { keep, recall } from "./keep.ts";
+import { keep, keepAtOnce, recall, recallAtOnce } from "./keep.ts";
 import { note, place } from "./location.ts";
 import { newKey, openForm, spread } from "./option_form.ts";
 import { choiceOf, fieldsOf, type OptionSource } from "./option_list.ts";
@@ -52,7 +52,7 @@ export const inversionForm = openForm(inversionSource, {
   id: "inversion",
   first: { preset: null, values: { feature: "keys" } },
   onChange() {
-    keep("inversion-choice", inversionForm.choice.value);
+    keepAtOnce("inversion-choice", inversionForm.choice.value);
     renewKey();
   },
 });
@@ -107,8 +107,9 @@ export async function arriveAtLook(query: string): Promise<void> {
 }
 
 async function restore(): Promise<void> {
-  const [kept, choice, keptKey] = await Promise.all(
-    ["look-photograph", "inversion-choice", "inversion-key"].map((name) => recall(name)),
+  const choice = recallAtOnce("inversion-choice");
+  const [kept, keptKey] = await Promise.all(
+    ["look-photograph", "inversion-key"].map((name) => recall(name)),
   );
   if (choice) inversionForm.choice.value = choice as typeof inversionForm.choice.value;
   if (typeof keptKey === "string") key = keptKey;

@@ -39,7 +39,7 @@ Deno.test("cli: invert, pca, attention, similarity: help with an example, and wh
       ["pca", ...model, "--image", "a.tif", "--out", "a.tif", "--layer", "last"],
       /Cannot write --out a\.tif: pictures are written as \.png/,
       /it is also --image; name another file/,
-      /Cannot use --layer = "last": it must be a block's number/,
+      /Cannot use --layer = "last": it must be a whole number from 0 to 255/,
     );
     await bad(
       ["pca", ...model, "--image", "a.png", "--out", "r.png", "--layer", "2"],

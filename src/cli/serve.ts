@@ -15,7 +15,7 @@ interface ServeOptions extends Common, ModelsOption {
   readonly keep: string;
   readonly keepSize: string;
   readonly rateLimit: number;
-  readonly cors: readonly string[];
+  readonly cors?: readonly string[];
   readonly trustProxy?: boolean;
   readonly allowPrivateWebhooks?: boolean;
 }
@@ -38,7 +38,7 @@ export function addServe(program: Command, finish: (code: number) => void): void
     .option("--keep <age>", "ended jobs are removed after this: 12h, 7d, ... or forever", "7d")
     .option("--keep-size <size>", "the oldest ended jobs are removed when all take more: 500M, 20G, ... or none", "20G")
     .option("--rate-limit <number>", "new jobs a minute from one client; 0 for no limit", wholeNumber(0, 1e6), 120)
-    .option("--cors <origin>", "a site whose pages may use this server; may be repeated", collect, [])
+    .option("--cors <origin>", "a site whose pages may use this server; may be repeated", collect)
     .option("--trust-proxy", "a proxy stands in front: take the client's address from its X-Forwarded-For")
     .option("--allow-private-webhooks", "webhooks may call private addresses too")
     .option(...verboseFlag)
@@ -63,7 +63,8 @@ async function serve(options: ServeOptions): Promise<number> {
   };
   const keep = read("--keep", () => parseAge(options.keep));
   const keepBytes = read("--keep-size", () => parseSize(options.keepSize));
-  for (const origin of options.cors) {
+  const cors = options.cors ?? [];
+  for (const origin of cors) {
     if (origin !== "*" && !isOrigin(origin)) {
       problems.push(`Cannot use --cors ${origin}: it must be an origin, as https://example.org, or *`);
     }
@@ -101,7 +102,7 @@ async function serve(options: ServeOptions): Promise<number> {
     version: config.version,
     keys,
     rateLimit: options.rateLimit,
-    cors: options.cors,
+    cors,
     trustProxy: options.trustProxy ?? false,
     assets: join(programFolder(), "src/web/dist"),
     examples: join(programFolder(), "examples"),
@@ -181,7 +182,7 @@ function wholeNumber(least: number, most: number): (text: string) => number {
   };
 }
 
-const collect = (value: string, before: readonly string[]) => [...before, value];
+const collect = (value: string, before: readonly string[] = []) => [...before, value];
 
 function isOrigin(text: string): boolean {
   try {

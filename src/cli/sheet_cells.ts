@@ -12,7 +12,7 @@ import { type Evaluation, MEASURES, openEvaluator } from "../splice/evaluation.t
 import type { Extractor } from "../splice/extractor.ts";
 import { fingerprintChanges, fingerprintOf } from "../splice/fingerprint.ts";
 import { type Recipe, vitSize } from "../splice/recipe.ts";
-import type { StepCache } from "../splice/step_program.ts";
+import type { StepCache } from "../splice/step_cache.ts";
 import { openTrainer } from "../splice/trainer.ts";
 import { writeSafetensors } from "../weights/safetensors.ts";
 import { loadWeights } from "../weights/store.ts";

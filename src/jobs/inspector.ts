@@ -6,7 +6,8 @@ import { decodeImage, examineImage } from "../images/decode.ts";
 import { encodeImage } from "../images/encode.ts";
 import { planInversion } from "../splice/inversion_program.ts";
 import { layerProblem } from "../splice/look_options.ts";
-import { fitted, planTraining, type StepCache } from "../splice/step_program.ts";
+import type { StepCache } from "../splice/step_cache.ts";
+import { fitted, planTraining } from "../splice/step_program.ts";
 import { loadVit, modelName, MODELS } from "../weights/store.ts";
 import type { VitDescription } from "../weights/names.ts";
 import { asFault, faultOf, refuse } from "./blame.ts";
@@ -93,9 +94,9 @@ async function plan(
   const [first, second] = sizes.map((whole) => size === undefined ? whole : fitted(whole, size));
   const { profile, bindingBytes } = device;
   const memoryLimit = device.software ? Deno.systemMemoryInfo().available + freed : undefined;
-  const common = { vit, profile, bindingBytes, memoryLimit };
+  const common = { vit, profile, bindingBytes, memoryLimit, cache: plans.steps };
   if (work.kind === "invert") planInversion({ ...common, recipe: work.options, picture: first });
-  else planTraining({ ...common, recipe: work.options, cache: plans.steps, structure: first, appearance: second });
+  else planTraining({ ...common, recipe: work.options, structure: first, appearance: second });
 }
 
 /** A model's sizes: of a known one by its name alone, of others from the file. */

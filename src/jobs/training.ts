@@ -76,7 +76,7 @@ async function prepareInversion(
   const ingredients = { picture, extractor: await warm.extractor(model), recipe };
   return {
     fingerprint: fingerprintOfInversion(ingredients),
-    open: (runtime, options) => openInversion({ ...ingredients, ...options, runtime }),
+    open: (runtime, options) => openInversion({ ...ingredients, ...options, runtime, cache: warm.steps }),
     encode: encodeInversion,
     decode: decodeInversion,
     keep: () => Promise.resolve(), // the picture is all there is to it

@@ -3,7 +3,7 @@
  */
 import type { Runtime } from "../engine/mod.ts";
 import type { Extractor } from "../splice/extractor.ts";
-import type { StepCache } from "../splice/step_program.ts";
+import type { StepCache } from "../splice/step_cache.ts";
 import { loadVit } from "../weights/store.ts";
 
 export interface Warm {

@@ -35,6 +35,7 @@ import {
   STEP_NOISE,
 } from "./inversion_program.ts";
 import { vitSize } from "./recipe.ts";
+import type { StepCache } from "./step_cache.ts";
 import { MOST_BATCH, openStepLoop } from "./steps.ts";
 import type { Trainer } from "./trainer.ts";
 
@@ -56,6 +57,8 @@ export interface InversionOptions {
   readonly checkpoint?: Checkpoint | undefined;
   /** Bytes the device may use, where that is known. */
   readonly memoryLimit?: number | undefined;
+  /** Steps that were compiled before, by trainings of any kind. */
+  readonly cache?: StepCache | undefined;
 }
 
 export interface Inversion extends Trainer {
@@ -68,7 +71,7 @@ export async function openInversion(options: InversionOptions): Promise<Inversio
   const { runtime, recipe, picture, extractor, checkpoint } = options;
   const fingerprint = fingerprintOfInversion(options);
   if (checkpoint) refuseOther(checkpoint, { fingerprint, steps: recipe.steps });
-  const kind = { recipe, vit: extractor.vit, profile: runtime.gpu.profile };
+  const kind = { recipe, vit: extractor.vit, profile: runtime.gpu.profile, cache: options.cache };
   const { bindingBytes } = runtime.gpu.limits;
   const { memory, seen, compiled } = planInversion({
     ...kind,

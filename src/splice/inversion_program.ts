@@ -29,9 +29,11 @@ import type { VitDescription } from "../weights/names.ts";
 import type { Size } from "./augment.ts";
 import { checkSeen } from "./extractor.ts";
 import type { InversionRecipe } from "./inversion_options.ts";
+import { numbered } from "./look_options.ts";
 import { type MemoryReport, refuseUnlessItFits, tryPlan } from "./memory.ts";
 import { meanSquare } from "./objective.ts";
 import { vitSize } from "./recipe.ts";
+import { compileOnce, type StepCache } from "./step_cache.ts";
 
 /** PyTorch's defaults, as the released program has them. */
 export const BETAS = [0.9, 0.999] as const;
@@ -62,12 +64,14 @@ export interface InversionKind {
   readonly recipe: InversionRecipe;
   readonly vit: VitDescription;
   readonly profile: Profile;
+  /** Steps that were compiled before, by trainings of any kind. */
+  readonly cache?: StepCache | undefined;
 }
 
 /** The block that is looked at. @throws EngineError if the model has none of that number. */
 export function layerOf({ layer }: Pick<InversionRecipe, "layer">, { depth }: VitDescription): number {
   if (layer === undefined || layer < depth) return layer ?? depth - 1;
-  throw new EngineError(`Cannot look at block ${layer}: the model has ${depth} blocks, 0 to ${depth - 1}`);
+  throw new EngineError(`Cannot look at block ${layer}: the model has ${numbered(depth, "block")}`);
 }
 
 /** The picture that the trained numbers stand for, [3, H, W] in (0, 1), and what gradients are taken by. */
@@ -132,13 +136,17 @@ export function planInversion(
   },
 ): InversionPlan {
   const { recipe, vit } = kind;
-  layerOf(recipe, vit);
+  const layer = layerOf(recipe, vit);
   const { side, longest } = vitSize(recipe, vit.native);
   checkSeen(picture, { name: "given", patch: vit.patch, side, longest });
   const seenAt = (side: number, longest: number) => seenSize(picture.height, picture.width, side, longest);
   const seen = seenAt(side, longest);
   if (recipe.prior === "unet") priorLevels(seen.height, seen.width);
-  const { memory, compiled } = tryPlan(() => compileStep(kind, picture, seen));
+  const parts = ["inversion", vit, kind.profile, [picture.width, picture.height], seen, layer];
+  const { feature, prior, resize } = recipe;
+  const { memory, compiled } = tryPlan(() =>
+    compileOnce(kind.cache, [...parts, feature, prior, resize], () => compileStep(kind, picture, seen))
+  );
   refuseUnlessItFits(memory, {
     action: "invert",
     bindingBytes,

@@ -11,6 +11,7 @@ import { objective, type Term, TERMS, termsAt, type Weights } from "./objective.
 import { checkSeen } from "./extractor.ts";
 import { type MemoryReport, refuseUnlessItFits, tryPlan } from "./memory.ts";
 import { type Recipe, vitSize } from "./recipe.ts";
+import { compileOnce, type StepCache } from "./step_cache.ts";
 
 /** The published optimiser: no first moment. */
 export const BETAS = [0, 0.99] as const;
@@ -23,11 +24,6 @@ export const weightsOf = (recipe: Recipe): Weights => ({
   entire_ssim: recipe.weight_entire_ssim,
   entire_cls: recipe.weight_entire_cls,
 });
-
-/** Compiled steps by what they are made of, the most recently used last: another job of the same sizes starts at once. */
-export type StepCache = Map<string, Compiled>;
-/** A job has at most eighteen: three crop sides an image, with and without the whole-image terms. */
-const MOST_CACHED = 64;
 
 export interface StepKind {
   readonly recipe: Recipe;
@@ -64,17 +60,10 @@ export function stepCompiler(
     const compiled = compile(name, graph, { profile });
     return { prelude: compiled.prelude, step: withAdam(compiled.step, ADAM) };
   }
-  if (!cache) return make;
   const sides = [structure, appearance].map(({ width, height }) => [width, height]);
-  const kind = [description, profile, sides, side, longest, recipe.resize, weightsOf(recipe)];
-  return (terms: readonly Term[], crops: CropSides | null): Compiled => {
-    const key = JSON.stringify([kind, terms, crops]);
-    const compiled = cache.get(key) ?? make(terms, crops);
-    cache.delete(key);
-    cache.set(key, compiled);
-    if (cache.size > MOST_CACHED) cache.delete(cache.keys().next().value!);
-    return compiled;
-  };
+  const kind = ["transfer", description, profile, sides, side, longest, recipe.resize, weightsOf(recipe)];
+  return (terms: readonly Term[], crops: CropSides | null): Compiled =>
+    compileOnce(cache, [...kind, terms, crops], () => make(terms, crops));
 }
 
 /** A step at which nothing counts (its weights are 0): Adam still sees a gradient, of zeros. */

@@ -24,7 +24,8 @@ import { refuseOther } from "./fingerprint.ts";
 import type { MemoryReport } from "./memory.ts";
 import { imageState, type Term, TERMS, termsAt } from "./objective.ts";
 import type { Recipe } from "./recipe.ts";
-import { BETAS, planTraining, type StepCache, weightsOf } from "./step_program.ts";
+import type { StepCache } from "./step_cache.ts";
+import { BETAS, planTraining, weightsOf } from "./step_program.ts";
 import { MOST_BATCH, openStepLoop, type StepLoop, type StepReport } from "./steps.ts";
 
 /** Purposes of random streams, so that no two share numbers. */

@@ -1,29 +1,16 @@
 /** `splice run`: trains on a pair of photographs and writes the picture. */
 import { type Command, Option } from "commander";
 import { optionFlags, parseRecipe, recipeNames } from "../splice/recipe.ts";
-import { checkWritable, clashes, formatProblem } from "./files.ts";
-import {
-  asFlag,
-  type Common,
-  givenRecipe,
-  modelsFlag,
-  type ModelsOption,
-  quietFlag,
-  UsageError,
-  verboseFlag,
-} from "./usage.ts";
+import { checkWritable, clashes } from "./files.ts";
+import { trainingFiles, type TrainingFlags, trainingProblems, withTrainingFlags } from "./training_flags.ts";
+import { asFlag, givenRecipe, UsageError } from "./usage.ts";
 import { openVoice } from "./voice.ts";
 
-interface RunOptions extends Common, ModelsOption {
+interface RunOptions extends TrainingFlags {
   readonly structure?: string;
   readonly appearance?: string;
-  readonly out?: string;
   readonly initGenerator?: string;
   readonly saveGenerator?: string;
-  readonly metrics?: string;
-  readonly checkpoint?: string;
-  readonly resume?: boolean;
-  readonly json?: boolean;
 }
 
 export function addRun(program: Command, finish: (code: number) => void): void {
@@ -39,30 +26,14 @@ export function addRun(program: Command, finish: (code: number) => void): void {
   }
   command
     .option("--init-generator <file>", "begin with this generator instead of a fresh one")
-    .option("--save-generator <file>", "write the trained generator, for `splice apply`")
-    .option("--metrics <file>", "write the losses, one JSON object a step")
-    .option("--checkpoint <file>", "save the state of the run every few seconds and at the end")
-    .option("--resume", "go on from the checkpoint, if it is there")
-    .option("--json", "print progress as JSON lines")
-    .option(...modelsFlag)
-    .option(...quietFlag)
-    .option(...verboseFlag)
-    .addHelpText(
-      "after",
-      "\nExample:\n  splice run --structure house.jpg --appearance forest.jpg --out result.png --preset quick",
-    )
-    .action(async (options: RunOptions) => finish(await run(options, command)));
+    .option("--save-generator <file>", "write the trained generator, for `splice apply`");
+  withTrainingFlags(command, {
+    example: "splice run --structure house.jpg --appearance forest.jpg --out result.png --preset quick",
+  }).action(async (options: RunOptions) => finish(await run(options, command)));
 }
 
 async function run(options: RunOptions, command: Command): Promise<number> {
-  const problems: string[] = [];
-  for (const name of ["structure", "appearance", "out"] as const) {
-    if (options[name] === undefined) problems.push(`Cannot run: --${name} FILE is missing`);
-  }
-  if (options.out !== undefined) problems.push(...[formatProblem(options.out, "--out")].filter((why) => why !== null));
-  if (options.resume && options.checkpoint === undefined) {
-    problems.push("Cannot use --resume: it goes on from a checkpoint; name it with --checkpoint FILE");
-  }
+  const problems = trainingProblems(options, { action: "run", needed: ["structure", "appearance", "out"] });
   problems.push(...clashes(
     { "--structure": options.structure, "--appearance": options.appearance, "--init-generator": options.initGenerator },
     {
@@ -76,12 +47,10 @@ async function run(options: RunOptions, command: Command): Promise<number> {
   if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   const { structure, appearance, out } = options as Required<RunOptions>;
-  const { saveGenerator, metrics, checkpoint } = options;
+  const { saveGenerator } = options;
   await checkWritable([
-    { path: out, flag: "--out" },
-    ...(metrics === undefined ? [] : [{ path: metrics, flag: "--metrics" }]),
+    ...trainingFiles(options),
     ...(saveGenerator === undefined ? [] : [{ path: saveGenerator, flag: "--save-generator", plain: true }]),
-    ...(checkpoint === undefined ? [] : [{ path: checkpoint, flag: "--checkpoint", plain: true }]),
   ]);
   const { runTransfer } = await import("./transfer.ts");
   return await runTransfer({ ...options, structure, appearance, out, recipe: parsed.recipe }, openVoice(options));

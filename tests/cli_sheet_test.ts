@@ -1,6 +1,7 @@
 /** `splice evaluate` and `splice sheet` from start to end: real processes, real files, an extractor of two blocks. */
 import assert from "node:assert/strict";
 import { decodeImage } from "../src/images/decode.ts";
+import { lockFolder } from "../src/jobs/folder_lock.ts";
 import { atDesk, type Desk, ended, jsonLines, pair } from "./support/desk.ts";
 import { gpuTest } from "./support/gpu.ts";
 import { tinyModel } from "./support/tiny.ts";
@@ -62,6 +63,12 @@ Deno.test("cli: evaluate and sheet say at once what is wrong, and have help with
     await writeList(desk, {});
     await bad(["sheet", "--list", "list.json", "--out", "a.png"], /Cannot write --out a\.png: it is also/);
     await bad([...sheet, "--data", "a.png"], /Cannot write --data a\.png/);
+    await Deno.mkdir(`${folder}/s.cells`);
+    const other = lockFolder(`${folder}/s.cells`)!;
+    const busy = await splice(...sheet);
+    assert.deepEqual([busy.code, busy.out], [1, ""]);
+    assert.match(busy.err, /^splice: Cannot use s\.cells: another sheet is being made there; .* --data\n$/);
+    other.release();
     const example = await splice("sheet", "--example");
     assert.equal(JSON.parse(example.out).settings.length, 4);
   }));

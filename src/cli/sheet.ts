@@ -3,10 +3,11 @@ import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { checkWritable, clashes, formatProblem, makeFolder, reasonOf } from "./files.ts";
 import { programFolder } from "./launch.ts";
-import { type Common, EXIT, quietFlag, UsageError, verboseFlag } from "./usage.ts";
+import { type Common, EXIT, modelsFlag, type ModelsOption, quietFlag, UsageError, verboseFlag } from "./usage.ts";
+import { lockFolder } from "../jobs/folder_lock.ts";
 import { exampleList, parseSheetList, type SheetList } from "../splice/sheet_list.ts";
 
-interface SheetOptions extends Common {
+interface SheetOptions extends Common, ModelsOption {
   readonly list?: string;
   readonly out?: string;
   readonly data?: string;
@@ -30,6 +31,7 @@ export function addSheet(program: Command, finish: (code: number) => void): void
       "print a list to begin with: three bundled pairs, each loss removed in turn (half an hour on two cores)",
     )
     .option("--json", "print progress as JSON lines")
+    .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
     .addHelpText(
@@ -71,8 +73,18 @@ async function sheet(options: SheetOptions): Promise<number> {
   if (taken.length > 0) throw new UsageError(taken);
   await checkWritable([{ path: out, flag: "--out" }, { path: numbers, flag: "the numbers" }]);
   await makeFolder(data, "--data");
-  const { makeSheet } = await import("./sheet_run.ts");
-  return await makeSheet(list, { out, numbers, data, json: options.json, quiet: options.quiet });
+  const lock = lockFolder(data);
+  if (lock === null) {
+    throw new Error(
+      `Cannot use ${data}: another sheet is being made there; wait for it, or name another folder with --data`,
+    );
+  }
+  try {
+    const { makeSheet } = await import("./sheet_run.ts");
+    return await makeSheet(list, { ...options, out, numbers, data });
+  } finally {
+    lock.release();
+  }
 }
 
 /** Reads and checks the list, and that its pictures are there. Their paths come back as seen from here. */

@@ -10,16 +10,16 @@ import type { Extractor } from "../splice/extractor.ts";
 import { type Recipe, recipeSchema, vitSize } from "../splice/recipe.ts";
 import type { SheetList, SheetPair, SheetSetting } from "../splice/sheet_list.ts";
 import { drawSheet, type SheetCell } from "../splice/sheet_picture.ts";
-import type { StepCache } from "../splice/step_program.ts";
+import type { StepCache } from "../splice/step_cache.ts";
 import { loadVit, modelName, resolveModel } from "../weights/store.ts";
 import { readPicture, writePicture, writeText } from "./files.ts";
 import { type CellTask, type FinishedCell, keptCell, runCell } from "./sheet_cells.ts";
 import { type CellName, openSheetVoice, type SheetVoice } from "./sheet_voice.ts";
 import { interruptible, modelStore } from "./surroundings.ts";
-import { EXIT } from "./usage.ts";
+import { EXIT, type ModelsOption } from "./usage.ts";
 import { durationText, type VoiceOptions } from "./voice.ts";
 
-export interface SheetFiles extends VoiceOptions {
+export interface SheetFiles extends VoiceOptions, ModelsOption {
   readonly out: string;
   readonly numbers: string;
   /** A folder for each cell. */
@@ -51,7 +51,7 @@ export async function makeSheet(list: SheetList, files: SheetFiles): Promise<num
   const extractors = new Map<Recipe["model"], Extractor & { name: string }>();
   for (const { model } of [list.recipe, ...list.settings.map(({ recipe }) => recipe)]) {
     if (extractors.has(model)) continue;
-    const path = await resolveModel(model, modelStore());
+    const path = await resolveModel(model, modelStore(files.models));
     extractors.set(model, { ...await loadVit(path), name: modelName(path) });
   }
   const rows: Row[] = [];

@@ -3,6 +3,7 @@
  * written, moved in and thrown away under a name in `uploads`, which nobody reads and the next start empties. Knows paths, not what a job is.
  */
 import { join } from "node:path";
+import { type FolderLock, lockFolder } from "./folder_lock.ts";
 import { Fault } from "./job.ts";
 import type { Upload } from "./service.ts";
 
@@ -24,7 +25,7 @@ export interface DataFiles {
   /** At a start: removes what was being uploaded or thrown away, and folders of jobs that are not known. */
   sweep(knownIds: Iterable<string>): Promise<void>;
   /** Holds the data folder for this process, until `release` or its end, however it ends. @throws Error if another process holds it */
-  lockData(): { release(): void };
+  lockData(): FolderLock;
 }
 
 const JOB_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -128,21 +129,18 @@ async function removeAll(path: string): Promise<void> {
   }
 }
 
-function lock(folder: string): { release(): void } {
-  let file: Deno.FsFile;
+function lock(folder: string): FolderLock {
+  let got: FolderLock | null;
   try {
-    file = Deno.openSync(join(folder, "lock"), { create: true, write: true, mode: 0o600 });
+    got = lockFolder(folder);
   } catch (cause) {
     throw unusable(folder, cause);
   }
-  if (!file.tryLockSync(true)) {
-    file.close();
-    throw new Error(
-      `Cannot use the data folder ${folder}: another splice server is using it; stop that one, or give this one a folder ` +
-        "of its own with --data",
-    );
-  }
-  return { release: () => file.close() };
+  if (got) return got;
+  throw new Error(
+    `Cannot use the data folder ${folder}: another splice server is using it; stop that one, or give this one a folder ` +
+      "of its own with --data",
+  );
 }
 
 function unusable(folder: string, cause: unknown): Error {

@@ -6,6 +6,7 @@ export const formats = [
   { name: "JPEG", type: "image/jpeg", extension: "jpg" },
   { name: "WebP", type: "image/webp", extension: "webp" },
 ] as const;
+export type Format = (typeof formats)[number];
 
 /** @throws Refused, TypeError */
 export async function download(url: string, { accept, name }: { accept: string; name: string }): Promise<void> {

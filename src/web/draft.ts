@@ -7,7 +7,7 @@ import { createJob, explain, getJson, type Model, request } from "./api.ts";
 import type { Job } from "../jobs/job.ts";
 import { inputsOf, optionsOf } from "./job_kind.ts";
 import { keep, keepAtOnce, recall, recallAtOnce } from "./keep.ts";
-import { complaintsOf, newKey, type OptionForm, spread } from "./option_form.ts";
+import { complaintsOf, newKey, type OptionForm, spread, type Starting } from "./option_form.ts";
 import { type Choice, choiceOf, describeOptions, fieldsOf, type OptionSource } from "./option_list.ts";
 import { type Credit, openPicture, type Picture, release, Unsuitable } from "./pictures.ts";
 
@@ -23,7 +23,7 @@ export const pictures = { structure: signal<Picture | null>(null), appearance: s
 export const choice = signal<Choice>(firstChoice);
 /** What is wrong, by field name; `form` for what belongs to none. */
 export const faults = signal<Readonly<Record<string, string>>>({});
-export const starting = signal<"no" | "sending" | "retrying">("no");
+export const starting = signal<Starting>("no");
 /** False until the kept draft has been read. */
 export const ready = signal(false);
 let key: string | null = null;

@@ -4,10 +4,10 @@ import { useEffect } from "preact/hooks";
 import { announce } from "./announce.ts";
 import { deleteJob, explain, getJobs } from "./api.ts";
 import { formatAgo, formatDuration } from "./format.ts";
-import { AlertIcon } from "./icons.tsx";
 import { addressAt } from "./job_state.ts";
 import { inputsOf, kindWords, optionOf } from "./job_kind.ts";
 import { addressOf } from "./location.ts";
+import { Notice } from "./notice.tsx";
 import { RemoteImage } from "./remote_image.tsx";
 import { SureButton } from "./sure_button.tsx";
 import type { Job } from "../jobs/job.ts";
@@ -73,12 +73,7 @@ export function GalleryPage() {
         <h1 tabIndex={-1}>Gallery</h1>
         <p>What this server has made, and is making.</p>
       </header>
-      {trouble.value !== null && (
-        <p class="notice bad" role="alert">
-          <AlertIcon />
-          {trouble.value}
-        </p>
-      )}
+      <Notice text={trouble.value} />
       {list?.length === 0 && (
         <div class="absent">
           <p>Nothing has been made here yet.</p>

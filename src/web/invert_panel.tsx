@@ -1,11 +1,13 @@
 /** Starts an inversion of the photograph: which feature it keeps, of which layer, and how long it is painted. */
 import { Folded } from "./folded.tsx";
-import { AlertIcon } from "./icons.tsx";
 import { featureHelp, instrumentWords } from "./instruments.ts";
-import { go } from "./location.ts";
+import { Launch, launcher } from "./launch.tsx";
 import { inversionForm, starting, startInversion } from "./look_draft.ts";
+import { Notice } from "./notice.tsx";
 import { OptionField, setValue } from "./option_field.tsx";
 import { valueOf } from "./option_list.ts";
+
+const submit = launcher({ starting, start: startInversion });
 
 const first = ["model", "layer", "steps", "prior", "seed"];
 
@@ -24,22 +26,8 @@ export function InvertPanel() {
         <p>{instrumentWords.invert.sees} What the feature knows stays; the rest is made up.</p>
       </section>
       <Features />
-      {faults.form !== undefined && (
-        <p class="notice bad" role="alert">
-          <AlertIcon />
-          {faults.form}
-        </p>
-      )}
-      <div class="invert-launch">
-        <button class="button primary large" type="submit" aria-disabled={starting.value !== "no"}>
-          {starting.value === "no" ? "Invert" : "Sending…"}
-        </button>
-        <p class="launch-hint" role="status">
-          {starting.value === "retrying"
-            ? "The connection broke; trying again."
-            : "You can close the page meanwhile. The job goes on."}
-        </p>
-      </div>
+      <Notice text={faults.form} />
+      <Launch label="Invert" starting={starting} look="invert-launch" />
       <div class="fields narrow">{first.map(field)}</div>
       <Folded title="All options" wrong={rest.some((name) => faults[name] !== undefined)}>{rest.map(field)}</Folded>
     </form>
@@ -69,13 +57,4 @@ function Features() {
       ))}
     </fieldset>
   );
-}
-
-async function submit(event: Event): Promise<void> {
-  event.preventDefault();
-  if (starting.value !== "no") return;
-  const job = await startInversion();
-  if (job) return go({ view: "job", id: job.id });
-  // To the first thing to put right, once it is marked and its section open.
-  setTimeout(() => document.querySelector<HTMLElement>("[aria-invalid=true]")?.focus(), 50);
 }

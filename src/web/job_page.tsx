@@ -13,6 +13,7 @@ import { JobStage } from "./job_stage.tsx";
 import { type JobState, phaseOf } from "./job_state.ts";
 import { go, settleFocus } from "./location.ts";
 import { LossChart } from "./loss_chart.tsx";
+import { Notice } from "./notice.tsx";
 import { RemoteImage } from "./remote_image.tsx";
 import { SureButton } from "./sure_button.tsx";
 import { headingOf, leadOf, paceOf } from "./job_words.ts";
@@ -103,12 +104,7 @@ function PresentJob({ state }: { state: JobState }) {
           </span>
         </p>
       )}
-      {trouble.value !== null && (
-        <p class="notice bad" role="alert">
-          <AlertIcon />
-          {trouble.value}
-        </p>
-      )}
+      <Notice text={trouble.value} />
       <div class="job-grid">
         <div class="job-main">
           <div class="mat">

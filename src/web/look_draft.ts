@@ -11,7 +11,7 @@ import { type Instrument, middle, type Point, queryOf, type Setting, settingOf, 
 import { inputsOf, optionsOf } from "./job_kind.ts";
 import { keep, keepAtOnce, recall, recallAtOnce } from "./keep.ts";
 import { note, place } from "./location.ts";
-import { newKey, openForm, spread } from "./option_form.ts";
+import { newKey, openForm, spread, type Starting } from "./option_form.ts";
 import { choiceOf, fieldsOf, type OptionSource } from "./option_list.ts";
 import { type Credit, openPicture, type Picture, release, Unsuitable } from "./pictures.ts";
 
@@ -43,7 +43,7 @@ export const instrument = signal<Instrument>("similarity");
 export const point = signal<Point>(middle);
 /** Attention over the photograph. */
 export const overlay = signal(true);
-export const starting = signal<"no" | "sending" | "retrying">("no");
+export const starting = signal<Starting>("no");
 /** False until what was kept has been read. */
 export const lookReady = signal(false);
 

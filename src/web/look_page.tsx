@@ -1,12 +1,10 @@
 /** The place "Look": one photograph, and what an extractor sees in it, by the instrument that is chosen. */
-import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { explain } from "./api.ts";
 import { loadModels } from "./draft.ts";
-import { formats } from "./download.ts";
+import { DownloadRow, useDownloads } from "./download_row.tsx";
 import { loadExamples } from "./examples.ts";
 import { Folded } from "./folded.tsx";
-import { AlertIcon, DownloadIcon } from "./icons.tsx";
+import { AlertIcon } from "./icons.tsx";
 import { type Instrument, instruments, instrumentWords, type Look } from "./instruments.ts";
 import { InvertPanel } from "./invert_panel.tsx";
 import { Comparison } from "./job_stage.tsx";
@@ -198,41 +196,10 @@ function LookPanel({ look }: { look: Look }) {
 }
 
 function Download({ ready }: { ready: boolean }) {
-  const busy = useSignal(false);
-  const trouble = useSignal<string | null>(null);
-  async function take(format: (typeof formats)[number]): Promise<void> {
-    if (busy.value || !ready) return;
-    busy.value = true;
-    trouble.value = null;
-    try {
-      await downloadLook(format);
-    } catch (error) {
-      trouble.value = explain(error).detail;
-    } finally {
-      busy.value = false;
-    }
-  }
-  const [first, ...others] = formats;
+  const { busy, trouble, once } = useDownloads();
   return (
     <section class="done" aria-label="The picture">
-      <div class="row">
-        <button class="button primary" type="button" aria-disabled={!ready || busy.value} onClick={() => take(first)}>
-          <DownloadIcon />
-          Download picture
-        </button>
-        {others.map((format) => (
-          <button
-            key={format.name}
-            class="button"
-            type="button"
-            aria-disabled={!ready || busy.value}
-            onClick={() => take(format)}
-          >
-            <span class="unseen">Download as</span>
-            {format.name}
-          </button>
-        ))}
-      </div>
+      <DownloadRow enabled={ready && !busy.value} onTake={(format) => once(() => downloadLook(format))} />
       {trouble.value !== null && <p class="fault" role="alert">{trouble.value}</p>}
     </section>
   );

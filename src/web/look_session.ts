@@ -5,7 +5,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { announce } from "./announce.ts";
 import { call, explain } from "./api.ts";
-import { save } from "./download.ts";
+import { type Format, save } from "./download.ts";
 import { fieldsOfLook, type Instrument, instrumentWords, type Look, pointWords } from "./instruments.ts";
 import { openLatest } from "./latest.ts";
 import { lookForm, photograph, photographFault, setting } from "./look_draft.ts";
@@ -103,7 +103,7 @@ async function fetchLook(accept: string, signal?: AbortSignal): Promise<Blob> {
 }
 
 /** Saves what is seen as a file, in any format. @throws Refused, TypeError */
-export async function downloadLook({ type, extension }: { type: string; extension: string }): Promise<void> {
+export async function downloadLook({ type, extension }: Format): Promise<void> {
   const name = photograph.peek()!.name.replace(/\.\w+$/, "");
   const look = setting.peek().instrument;
   save(await fetchLook(type), `${name}-${look === "pca" ? "parts" : look}.${extension}`);

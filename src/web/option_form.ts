@@ -6,6 +6,9 @@ import { type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { FieldError } from "../jobs/job.ts";
 import { type Choice, complaint, describeOptions, type OptionDescription, type OptionSource } from "./option_list.ts";
 
+/** How far a form is on its way to the server. */
+export type Starting = "no" | "sending" | "retrying";
+
 export interface OptionForm {
   /** Before the names of its options, in ids. */
   readonly id: string;

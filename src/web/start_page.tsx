@@ -3,10 +3,12 @@ import { useEffect } from "preact/hooks";
 import { complete, faults, loadModels, ready, starting, startJob } from "./draft.ts";
 import { ExamplePairs } from "./example_pairs.tsx";
 import { loadExamples } from "./examples.ts";
-import { AlertIcon } from "./icons.tsx";
-import { go } from "./location.ts";
+import { Launch, launcher } from "./launch.tsx";
+import { Notice } from "./notice.tsx";
 import { OptionPanel, PresetChoice } from "./option_panel.tsx";
 import { Pair } from "./pair.tsx";
+
+const submit = launcher({ starting, start: startJob });
 
 export function StartPage() {
   useEffect(() => {
@@ -31,34 +33,11 @@ export function StartPage() {
       {!complete.value && <ExamplePairs />}
       <section class="settings" aria-label="Settings">
         <PresetChoice />
-        <div class="launch">
-          <button class="button primary large" type="submit" aria-disabled={starting.value !== "no"}>
-            {starting.value === "no" ? "Start" : "Sending…"}
-          </button>
-          <p class="launch-hint" role="status">
-            {starting.value === "retrying"
-              ? "The connection broke; trying again."
-              : "You can close the page meanwhile. The job goes on."}
-          </p>
-        </div>
-        {faults.value.form !== undefined && (
-          <p class="notice bad" role="alert">
-            <AlertIcon />
-            {faults.value.form}
-          </p>
-        )}
+        <Launch label="Start" starting={starting} look="launch" />
+        <Notice text={faults.value.form} />
         <OptionPanel />
       </section>
       {complete.value && <ExamplePairs />}
     </form>
   );
-}
-
-async function submit(event: Event): Promise<void> {
-  event.preventDefault();
-  if (starting.value !== "no") return;
-  const job = await startJob();
-  if (job) return go({ view: "job", id: job.id });
-  // To the first thing to put right, once it is marked and its section open.
-  setTimeout(() => document.querySelector<HTMLElement>("[aria-invalid=true]")?.focus(), 50);
 }

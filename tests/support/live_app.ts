@@ -23,10 +23,15 @@ export interface LiveAppOptions {
   command?(args: readonly string[]): { command: string; args: string[] };
 }
 
-export async function withLiveApp(options: LiveAppOptions, use: (app: LiveApp) => Promise<void>): Promise<void> {
-  const data = await Deno.makeTempDir();
-  const logged: string[] = [];
-  const errors: unknown[] = [];
+/** The server as it is without options, but for where it keeps things and what it starts. Whoever opens it closes it. */
+export async function openLiveApp(
+  { data, keys = [], log, onError, ...options }: LiveAppOptions & {
+    readonly data: string;
+    readonly keys?: readonly string[];
+    log(text: string): void;
+    onError(error: unknown): void;
+  },
+) {
   const live = await openLive({
     dataFolder: data,
     workerCommand: options.command ?? standIn,
@@ -38,12 +43,12 @@ export async function withLiveApp(options: LiveAppOptions, use: (app: LiveApp) =
     webhookSecret: null,
     allowPrivateWebhooks: false,
     version: "test",
-    log: (text) => logged.push(text),
+    log,
   });
   const app = openApp({
     service: live.service,
     version: "test",
-    keys: [],
+    keys,
     rateLimit: 0,
     cors: [],
     trustProxy: false,
@@ -51,7 +56,20 @@ export async function withLiveApp(options: LiveAppOptions, use: (app: LiveApp) =
     examples: `${root}examples`,
     allowPrivateWebhooks: false,
     stopping: live.stopping,
-    log: (record: LogRecord) => record.what === "error" && errors.push(record.error),
+    log: (record: LogRecord) => record.what === "error" && onError(record.error),
+  });
+  return { live, app };
+}
+
+export async function withLiveApp(options: LiveAppOptions, use: (app: LiveApp) => Promise<void>): Promise<void> {
+  const data = await Deno.makeTempDir();
+  const logged: string[] = [];
+  const errors: unknown[] = [];
+  const { live, app } = await openLiveApp({
+    ...options,
+    data,
+    log: (text) => logged.push(text),
+    onError: (error) => errors.push(error),
   });
   try {
     await use({

@@ -2,9 +2,8 @@
  * The whole server but for the GPU: the real routes, jobs, store and inspector, with a worker that seems to train (`painter.ts`). For tests of the page, and to look at it:
  * `deno run -A tests/support/page_server.ts` prints an address and serves until it is interrupted.
  */
-import { openLive } from "../../src/jobs/live.ts";
-import { openApp } from "../../src/routes/app.ts";
 import { buildWeb } from "../../tools/build_web.ts";
+import { openLiveApp } from "./live_app.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 
@@ -21,32 +20,8 @@ export interface PageServerOptions {
 
 export async function openPageServer({ port = 0, data, keys = [] }: PageServerOptions): Promise<PageServer> {
   await buildWeb();
-  const live = await openLive({
-    dataFolder: data,
-    workerCommand: painter,
-    workers: 1,
-    queue: 100,
-    keep: Infinity,
-    keepBytes: Infinity,
-    models: { folders: [`${root}models`] },
-    webhookSecret: null,
-    allowPrivateWebhooks: false,
-    version: "test",
-    log: () => {},
-  });
-  const app = openApp({
-    service: live.service,
-    version: "test",
-    keys,
-    rateLimit: 0,
-    cors: [],
-    trustProxy: false,
-    assets: `${root}src/web/dist`,
-    examples: `${root}examples`,
-    allowPrivateWebhooks: false,
-    stopping: live.stopping,
-    log: (record) => record.what === "error" && console.error(record.error),
-  });
+  const onError = (error: unknown) => console.error(error);
+  const { live, app } = await openLiveApp({ data, keys, command: painter, log: () => {}, onError });
   // Until it is ready, /readyz refuses, and a browser logs each refusal as an error.
   for (let tries = 0; tries < 600 && !(await app.fetch(new Request("http://127.0.0.1/readyz"))).ok; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 50));

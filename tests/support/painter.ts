@@ -1,15 +1,14 @@
 /**
  * Stands in for `splice worker` where a test, or a person, looks at the page: a worker that seems to train. It gives the structure picture the appearance picture's colours
- * by their means and deviations, lets the colours come slowly in previews, and invents losses that fall; an inversion gets the photograph's own colours. With `--inspect` it is the real inspector. No GPU is needed.
+ * by their means and deviations, lets the colours come slowly in previews, and invents losses that fall; an inversion gets the photograph's own colours. No GPU is needed.
  */
 import { decodeImage } from "../../src/images/decode.ts";
 import { encodeImage } from "../../src/images/encode.ts";
 import { fitPicture, type Picture } from "../../src/images/picture.ts";
-import { frame, messagesOf } from "../../src/jobs/channel.ts";
-import { runInspector } from "../../src/jobs/inspector.ts";
 import { writeWhole } from "../../src/jobs/write_whole.ts";
 import { INPUTS } from "../../src/jobs/work.ts";
-import { type FromWorker, type Task, type ToWorker, toWorkerSchema } from "../../src/jobs/messages.ts";
+import type { Task } from "../../src/jobs/messages.ts";
+import { act, after, checkpointOf, interruption, type Run, say } from "./scripted_worker.ts";
 
 /** Seeds that change what happens. */
 export const PAINTER_SEEDS = {
@@ -22,14 +21,6 @@ export const PAINTER_SEEDS = {
 } as const;
 
 const adapter = "Painter";
-type Run = Extract<ToWorker, { say: "run" }>;
-
-function say(message: FromWorker): void {
-  const bytes = frame(message);
-  for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
-}
-
-const after = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const read = async (path: string) => await decodeImage(await Deno.readFile(path), { label: path });
 
 /** Mean and deviation of each colour. */
@@ -58,12 +49,11 @@ function paint(picture: Picture, { to, share }: { to: Tones; share: number }): P
   return { ...picture, data };
 }
 
-let interrupted: { job: string; how: "canceled" | "stopped" } | null = null;
-
-async function train({ job, folder, work }: Run): Promise<void> {
+async function train(run: Run): Promise<void> {
+  const { job, folder, work } = run;
   const { steps, seed, preview_every, size = 960 } = work.options;
-  const checkpoint = `${folder}/checkpoint.safetensors`;
-  const from = Number(await Deno.readTextFile(checkpoint).catch(() => "0"));
+  const checkpoint = checkpointOf(run);
+  const from = await checkpoint.read();
   const [structure, appearance] = await Promise.all(
     INPUTS[work.kind].map(async (name) => fitPicture(await read(`${folder}/${name}`), size)),
   );
@@ -81,10 +71,11 @@ async function train({ job, folder, work }: Run): Promise<void> {
   if (slow || seed === PAINTER_SEEDS.held) await pause(1500);
   for (let step = from + 1; step <= steps; step++) {
     await after(slow ? 100 : 4);
-    while (step === 31 && from === 0 && seed === PAINTER_SEEDS.held && interrupted?.job !== job) await after(20);
-    if (interrupted?.job === job) {
-      await Deno.writeTextFile(checkpoint, String(step - 1));
-      return say({ say: interrupted.how, job });
+    while (step === 31 && from === 0 && seed === PAINTER_SEEDS.held && interruption() === null) await after(20);
+    const how = interruption();
+    if (how !== null) {
+      await checkpoint.write(step - 1);
+      return say({ say: how, job });
     }
     if (step === 5 && seed === PAINTER_SEEDS.fails) {
       const detail = "Cannot go on: at step 5 the total loss is no number. Try a smaller learning_rate.";
@@ -113,7 +104,7 @@ async function train({ job, folder, work }: Run): Promise<void> {
   say({ say: "succeeded", job });
 
   async function pause(ms: number): Promise<void> {
-    for (let left = ms; left > 0 && interrupted?.job !== job; left -= 100) await after(100);
+    for (let left = ms; left > 0 && interruption() === null; left -= 100) await after(100);
   }
 }
 
@@ -162,36 +153,4 @@ async function perform(task: Task): Promise<void> {
   await Deno.writeFile(task.out, await encodeImage(paint(await read(task.picture), { to, share: 1 }), task.format));
 }
 
-async function serve(messages: AsyncIterable<ToWorker>): Promise<void> {
-  const profile = { name: "portable", maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256 } as const;
-  say({ say: "ready", device: { adapter, software: false, profile, bindingBytes: 2 ** 27 } });
-  const beat = setInterval(() => say({ say: "beat" }), 500);
-  let job: string | null = null;
-  let training: Promise<void> = Promise.resolve();
-  for await (const message of messages) {
-    if (message.say === "run") {
-      interrupted = null;
-      job = message.job;
-      training = train(message).then(() => void (job = null));
-    } else if (message.say === "call") {
-      await perform(message.task);
-      say({ say: "answer", call: message.call });
-    } else if (message.say === "cancel" && job === message.job) {
-      interrupted = { job, how: "canceled" };
-    } else if (message.say === "stop") {
-      if (job !== null) interrupted = { job, how: "stopped" };
-      break;
-    }
-  }
-  await training;
-  clearInterval(beat);
-}
-
-if (import.meta.main) {
-  Deno.addSignalListener("SIGINT", () => {});
-  const log = (text: string) => console.error(text);
-  const messages = messagesOf(Deno.stdin.readable, { schema: toWorkerSchema, onStray: log });
-  if (Deno.args.includes("--inspect")) await runInspector({ messages, say, log });
-  else await serve(messages);
-  Deno.exit(0);
-}
+if (import.meta.main) await act({ adapter, train, perform });

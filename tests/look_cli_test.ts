@@ -46,7 +46,7 @@ Deno.test("cli: invert, pca, attention, similarity: help with an example, and wh
       /--layer = 2: vit has 2 blocks, 0/,
     );
     const args = [...model, "--image", "a.png", "--out", "r.png"];
-    await bad(["attention", ...args, "--head", "1"], /Cannot use --head = 1: vit has 1 heads, 0 to 0/);
+    await bad(["attention", ...args, "--head", "1"], /Cannot use --head = 1: vit has 1 head, number 0/);
     await bad(["similarity", ...args, "--at", "5"], /Cannot use --at = "5": it must be a pixel, x and y, as 320,200/);
     await bad(["similarity", ...args, "--at", "60,3"], /--at = 60,3: the photograph has 60 x 44 pixels/);
     assert.ok(!has("r.png"));

@@ -1,6 +1,7 @@
 /** `splice features`: what the extractor makes of a picture, as tensors in a file. */
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
+import { numbered } from "../splice/look_options.ts";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../splice/recipe.ts";
 import { checkWritable, clashes, readPicture } from "./files.ts";
 import {
@@ -84,7 +85,7 @@ async function extract(
   const wanted = [...new Set(layers ?? [depth - 1])].sort((a, b) => a - b);
   if (wanted.some((layer) => layer >= depth)) {
     throw new UsageError([
-      `Cannot use --layers = ${wanted}: ${modelName(modelPath)} has ${depth} blocks, 0 to ${depth - 1}`,
+      `Cannot use --layers = ${wanted}: ${modelName(modelPath)} has ${numbered(depth, "block")}`,
     ]);
   }
   const { tensors, grid, seen } = await withRuntime((runtime, memoryLimit) =>

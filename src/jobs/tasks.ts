@@ -10,7 +10,7 @@ import { generatorSlab } from "../splice/checkpoint.ts";
 import type { Size } from "../splice/augment.ts";
 import { extractFeatures } from "../splice/features.ts";
 import { paintLook } from "../splice/look.ts";
-import { lookProblems } from "../splice/look_options.ts";
+import { lookProblems, numbered } from "../splice/look_options.ts";
 import { type Recipe, vitSize } from "../splice/recipe.ts";
 import { writeSafetensors } from "../weights/safetensors.ts";
 import { loadWeights, modelName } from "../weights/store.ts";
@@ -54,7 +54,7 @@ async function features(task: Extract<Task, { task: "features" }>, warm: Warm): 
   const recipe: Recipe = task.recipe;
   const layers = task.layers.length > 0 ? task.layers : [depth - 1];
   if (layers.some((layer) => layer >= depth)) {
-    const message = `Cannot use layers = ${layers}: ${modelName(task.model)} has ${depth} blocks, 0 to ${depth - 1}`;
+    const message = `Cannot use layers = ${layers}: ${modelName(task.model)} has ${numbered(depth, "block")}`;
     throw new Fault("invalid_options", message, { errors: [{ field: "layers", message }] });
   }
   const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });

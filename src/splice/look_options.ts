@@ -61,13 +61,18 @@ export function lookFlags(look: LookName): OptionFlag[] {
   return flagsOf(schemas[look], lookOptionNames(look));
 }
 
+/** How many of a thing a model has, and their numbers: `3 heads, 0 to 2`. */
+export function numbered(count: number, thing: string): string {
+  return count === 1 ? `1 ${thing}, number 0` : `${count} ${thing}s, 0 to ${count - 1}`;
+}
+
 /** Why a model has no such block; null if it has. */
 export function layerProblem(
   layer: number | undefined,
   { model, depth }: { readonly model: string; readonly depth: number },
 ): OptionError | null {
   if (layer === undefined || layer < depth) return null;
-  return { field: "layer", message: `Cannot use layer = ${layer}: ${model} has ${depth} blocks, 0 to ${depth - 1}` };
+  return { field: "layer", message: `Cannot use layer = ${layer}: ${model} has ${numbered(depth, "block")}` };
 }
 
 /** What is wrong with a look once the model is known. */
@@ -79,7 +84,7 @@ export function lookProblems({ look, options }: Look, known: {
   const { model, heads } = known;
   const problems = [layerProblem(options.layer, known)].filter((problem) => problem !== null);
   if (look === "attention" && options.head !== undefined && options.head >= heads) {
-    const message = `Cannot use head = ${options.head}: ${model} has ${heads} heads, 0 to ${heads - 1}`;
+    const message = `Cannot use head = ${options.head}: ${model} has ${numbered(heads, "head")}`;
     problems.push({ field: "head", message });
   }
   return problems;

@@ -11,7 +11,7 @@
 import type { Chain, Kernel, Profile } from "../ir/program.ts";
 import { type Layout, sizeOf } from "../ir/type.ts";
 import { each, range } from "./conv_gather.ts";
-import { ceilDiv, foldGrid, kernel, renderChain } from "./template.ts";
+import { ceilDiv, foldGrid, kernel, renderChain, type RenderedChain } from "./template.ts";
 import { windowLoads } from "./window.ts";
 
 export type Interpolation = "bilinear" | "bicubic";
@@ -44,39 +44,14 @@ const GROUP = 64;
 /** out = x resized. */
 export function resampleKernel(shape: ResampleShape): Kernel {
   if (doubles(shape, shape.x, shape.out)) return doublingKernel(shape);
-  const [, sourceHeight, sourceWidth] = shape.x.shape;
-  const [, height, width] = shape.out.shape;
-  const chain = renderChain(shape.epilogue, "e");
-  const chained = chain.apply(["value"], ["n", "i", "j"]);
   const taps = tapCount(shape.mode);
-  const size = sizeOf(shape.out.shape);
-  return kernel({
+  return pixelKernel(shape, {
     name: `resample_${shape.mode}`,
-    bindings: [{ name: "source", access: "read" }, ...chain.bindings, { name: "result", access: "write" }],
-    params: {
-      size,
-      source_offset: shape.x.offset,
-      source_height: sourceHeight,
-      source_width: sourceWidth,
-      out_offset: shape.out.offset,
-      height,
-      width,
-      scale_y: bits(shape.scaleY),
-      scale_x: bits(shape.scaleX),
-      ...chain.params,
-    },
-    workgroup: [GROUP, 1, 1],
-    grid: foldGrid(ceilDiv(size, GROUP)),
+    source: shape.x,
     prelude: weights(shape.mode),
-    body: `
-  let at = (group.x + group.y * groups.x) * ${GROUP} + local_index;
-  if (at >= p.size) { return; }
-  let j = at % p.width;
-  let i = at / p.width % p.height;
-  let n = at / (p.width * p.height);
-  let y = place(i, bitcast<f32>(p.scale_y));
-  let x = place(j, bitcast<f32>(p.scale_x));
-  var value = 0.0;
+    value: `
+  let y = place(i, scale_y);
+  let x = place(j, scale_x);
   for (var u = 0; u < ${taps}; u++) {
     let row = p.source_offset + (n * p.source_height + clamp(y.first + u, 0, p.source_height - 1)) * p.source_width;
     var sum = 0.0;
@@ -84,40 +59,69 @@ export function resampleKernel(shape: ResampleShape): Kernel {
       sum += x.weight[v] * source[row + clamp(x.first + v, 0, p.source_width - 1)];
     }
     value += y.weight[u] * sum;
-  }
-  ${chained.statements}
-  result[p.out_offset + at] = ${chained.result};`,
-    cost: { flops: size * (2 * taps * taps + 2 * taps), bytes: 4 * (size + sizeOf(shape.x.shape)) },
+  }`,
+    read: sizeOf(shape.out.shape),
   });
 }
 
 /** out = the transpose of `resampleKernel` with the same mode and scales, applied to `gradient`. */
 export function resampleAdjointKernel(shape: ResampleAdjointShape): Kernel {
   if (doubles(shape, shape.out, shape.gradient)) return doublingAdjointKernel(shape);
-  const [, gradientHeight, gradientWidth] = shape.gradient.shape;
-  const [, height, width] = shape.out.shape;
-  const chain = renderChain(shape.epilogue, "e");
-  const chained = chain.apply(["value"], ["n", "i", "j"]);
-  const taps = tapCount(shape.mode);
-  const size = sizeOf(shape.out.shape);
-  return kernel({
+  return pixelKernel(shape, {
     name: `resample_${shape.mode}_adjoint`,
-    bindings: [{ name: "gradient", access: "read" }, ...chain.bindings, { name: "result", access: "write" }],
+    source: shape.gradient,
+    prelude: weights(shape.mode) + reach(tapCount(shape.mode)),
+    value: `
+  let rows = reach(i, p.height, p.source_height, scale_y);
+  let columns = reach(j, p.width, p.source_width, scale_x);
+  for (var r = rows.x; r < rows.y; r++) {
+    let weight_y = share(i, r, p.height, scale_y);
+    let row = p.source_offset + (n * p.source_height + r) * p.source_width;
+    var sum = 0.0;
+    for (var c = columns.x; c < columns.y; c++) {
+      sum += share(j, c, p.width, scale_x) * source[row + c];
+    }
+    value += weight_y * sum;
+  }`,
+    read: sizeOf(shape.gradient.shape),
+  });
+}
+
+/** An invocation owns pixel (n, i, j) of the output, and adds up its `value` from `source`. `read` counts the interpolated pixels, for the cost. */
+function pixelKernel(
+  { out, epilogue, mode, scaleY, scaleX }: Scales & { readonly out: Layout },
+  { name, source, prelude, value, read }: {
+    readonly name: string;
+    readonly source: Layout;
+    readonly prelude: string;
+    readonly value: string;
+    readonly read: number;
+  },
+): Kernel {
+  const [, sourceHeight, sourceWidth] = source.shape;
+  const [, height, width] = out.shape;
+  const chain = renderChain(epilogue, "e");
+  const chained = chain.apply(["value"], ["n", "i", "j"]);
+  const taps = tapCount(mode);
+  const size = sizeOf(out.shape);
+  return kernel({
+    name,
+    bindings: [{ name: "source", access: "read" }, ...chain.bindings, { name: "result", access: "write" }],
     params: {
       size,
-      gradient_offset: shape.gradient.offset,
-      gradient_height: gradientHeight,
-      gradient_width: gradientWidth,
-      out_offset: shape.out.offset,
+      source_offset: source.offset,
+      source_height: sourceHeight,
+      source_width: sourceWidth,
+      out_offset: out.offset,
       height,
       width,
-      scale_y: bits(shape.scaleY),
-      scale_x: bits(shape.scaleX),
+      scale_y: bits(scaleY),
+      scale_x: bits(scaleX),
       ...chain.params,
     },
     workgroup: [GROUP, 1, 1],
     grid: foldGrid(ceilDiv(size, GROUP)),
-    prelude: weights(shape.mode) + reach(taps),
+    prelude,
     body: `
   let at = (group.x + group.y * groups.x) * ${GROUP} + local_index;
   if (at >= p.size) { return; }
@@ -126,24 +130,10 @@ export function resampleAdjointKernel(shape: ResampleAdjointShape): Kernel {
   let n = at / (p.width * p.height);
   let scale_y = bitcast<f32>(p.scale_y);
   let scale_x = bitcast<f32>(p.scale_x);
-  let rows = reach(i, p.height, p.gradient_height, scale_y);
-  let columns = reach(j, p.width, p.gradient_width, scale_x);
-  var value = 0.0;
-  for (var r = rows.x; r < rows.y; r++) {
-    let weight_y = share(i, r, p.height, scale_y);
-    let row = p.gradient_offset + (n * p.gradient_height + r) * p.gradient_width;
-    var sum = 0.0;
-    for (var c = columns.x; c < columns.y; c++) {
-      sum += share(j, c, p.width, scale_x) * gradient[row + c];
-    }
-    value += weight_y * sum;
-  }
+  var value = 0.0;${value}
   ${chained.statements}
   result[p.out_offset + at] = ${chained.result};`,
-    cost: {
-      flops: sizeOf(shape.gradient.shape) * (2 * taps * taps + 2 * taps),
-      bytes: 4 * (size + sizeOf(shape.gradient.shape)),
-    },
+    cost: { flops: read * (2 * taps * taps + 2 * taps), bytes: 4 * (size + sizeOf(source.shape)) },
   });
 }
 
@@ -157,32 +147,20 @@ function doubles(scales: Scales, coarse: Layout, fine: Layout): boolean {
 
 const LANES = 8;
 
-/** An invocation of either kernel owns four coarse pixels of a row: `first` is the column of the first. */
-const QUAD = `
-  let unit = (group.x + group.y * groups.x) * ${LANES} + local_index;
-  if (unit >= p.units) { return; }
-  let first = unit % p.row_units * 4;
-  let i = unit / p.row_units % p.height;
-  let n = unit / (p.row_units * p.height);`;
-
-/**
- * out[2i] = (x[i - 1] + 3 x[i]) / 4 and out[2i + 1] = (3 x[i] + x[i + 1]) / 4 along both axes, indices clamped: three windows
- * of six words give sixteen outputs.
- */
-function doublingKernel({ x, out, epilogue }: ResampleShape): Kernel {
-  const [planes, height, width] = x.shape;
-  const chain = renderChain(epilogue, "e");
+/** An invocation owns four coarse pixels of a row, (n, i, first ..): all that its `body` has to say is what to load and what to store. */
+function quadKernel(
+  { coarse: [planes, height, width], chain, source, out }: {
+    readonly coarse: readonly number[];
+    readonly chain: RenderedChain;
+    readonly source: Layout;
+    readonly out: Layout;
+  },
+  { name, body, flops }: { readonly name: string; readonly body: string; readonly flops: number },
+): Kernel {
   const rowUnits = ceilDiv(width, 4);
   const units = planes * height * rowUnits;
-  const rows = range(3);
-  const border = (r: number, k: number) => {
-    if (k === 0) return `select(raw${r}_0, raw${r}_1, first == 0)`;
-    return `select(raw${r}_${k}, raw${r}_${k - 1}, first + ${k - 1} == p.width)`;
-  };
-  const blend = (near: string, far: string) => `0.75 * ${near} + 0.25 * ${far}`;
-  const chained = chain.apply(["sums[m]"], ["n", "row", "column"]);
   return kernel({
-    name: "resample_double",
+    name,
     bindings: [{ name: "source", access: "read", element: "vec4f" }, ...chain.bindings, {
       name: "result",
       access: "write",
@@ -192,13 +170,38 @@ function doublingKernel({ x, out, epilogue }: ResampleShape): Kernel {
       row_units: rowUnits,
       height,
       width,
-      source_offset: x.offset,
+      source_offset: source.offset,
       out_offset: out.offset,
       ...chain.params,
     },
     workgroup: [LANES, 1, 1],
     grid: foldGrid(ceilDiv(units, LANES)),
-    body: `${QUAD}
+    body: `
+  let unit = (group.x + group.y * groups.x) * ${LANES} + local_index;
+  if (unit >= p.units) { return; }
+  let first = unit % p.row_units * 4;
+  let i = unit / p.row_units % p.height;
+  let n = unit / (p.row_units * p.height);${body}`,
+    cost: { flops, bytes: 4 * (sizeOf(source.shape) + sizeOf(out.shape)) },
+  });
+}
+
+/**
+ * out[2i] = (x[i - 1] + 3 x[i]) / 4 and out[2i + 1] = (3 x[i] + x[i + 1]) / 4 along both axes, indices clamped: three windows
+ * of six words give sixteen outputs.
+ */
+function doublingKernel({ x, out, epilogue }: ResampleShape): Kernel {
+  const chain = renderChain(epilogue, "e");
+  const rows = range(3);
+  const border = (r: number, k: number) => {
+    if (k === 0) return `select(raw${r}_0, raw${r}_1, first == 0)`;
+    return `select(raw${r}_${k}, raw${r}_${k - 1}, first + ${k - 1} == p.width)`;
+  };
+  const blend = (near: string, far: string) => `0.75 * ${near} + 0.25 * ${far}`;
+  const chained = chain.apply(["sums[m]"], ["n", "row", "column"]);
+  return quadKernel({ coarse: x.shape, chain, source: x, out }, {
+    name: "resample_double",
+    body: `
   ${
       each(rows, (r) => `
   let row${r} = n * p.height + clamp(i + ${r - 1}, 0, p.height - 1);
@@ -227,16 +230,13 @@ function doublingKernel({ x, out, epilogue }: ResampleShape): Kernel {
       result[p.out_offset + (n * 2 * p.height + row) * 2 * p.width + column] = ${chained.result};
     }
   }`,
-    cost: { flops: 3 * sizeOf(out.shape) * 2, bytes: 4 * (sizeOf(x.shape) + sizeOf(out.shape)) },
+    flops: 3 * sizeOf(out.shape) * 2,
   });
 }
 
 /** out[i] = (g[2i - 1] + 3 g[2i] + 3 g[2i + 1] + g[2i + 2]) / 4 along both axes, indices clamped. */
 function doublingAdjointKernel({ gradient, out, epilogue }: ResampleAdjointShape): Kernel {
-  const [planes, height, width] = out.shape;
   const chain = renderChain(epilogue, "e");
-  const rowUnits = ceilDiv(width, 4);
-  const units = planes * height * rowUnits;
   const border = (k: number) => {
     if (k === 0) return "select(raw_0, raw_1, first == 0)";
     return k % 2 === 0 ? `raw_${k}` : `select(raw_${k}, raw_${k - 1}, 2 * first + ${k - 1} == 2 * p.width)`;
@@ -250,29 +250,14 @@ function doublingAdjointKernel({ gradient, out, epilogue }: ResampleAdjointShape
     result[p.out_offset + (n * p.height + i) * p.width + column${c}] = ${chained.result};
   }`;
   };
-  return kernel({
+  return quadKernel({ coarse: out.shape, chain, source: gradient, out }, {
     name: "resample_double_adjoint",
-    bindings: [{ name: "gradient", access: "read", element: "vec4f" }, ...chain.bindings, {
-      name: "result",
-      access: "write",
-    }],
-    params: {
-      units,
-      row_units: rowUnits,
-      height,
-      width,
-      gradient_offset: gradient.offset,
-      out_offset: out.offset,
-      ...chain.params,
-    },
-    workgroup: [LANES, 1, 1],
-    grid: foldGrid(ceilDiv(units, LANES)),
-    body: `${QUAD}
+    body: `
   ${each(range(4), (c) => `var sum${c} = 0.0;`)}
   for (var r = 0; r < 4; r++) {
     let row = n * 2 * p.height + clamp(2 * i + r - 1, 0, 2 * p.height - 1);
     let weight = select(0.0625, 0.1875, r == 1 || r == 2);
-    ${windowLoads("gradient", "", "p.gradient_offset + row * 2 * p.width + 2 * first - 1", 10)}
+    ${windowLoads("source", "", "p.source_offset + row * 2 * p.width + 2 * first - 1", 10)}
     ${each(range(10), (k) => `let v${k} = ${border(k)};`)}
     ${
       each(
@@ -282,7 +267,7 @@ function doublingAdjointKernel({ gradient, out, epilogue }: ResampleAdjointShape
     }
   }
   ${each(range(4), store)}`,
-    cost: { flops: 2 * 4 * sizeOf(gradient.shape), bytes: 4 * (sizeOf(gradient.shape) + sizeOf(out.shape)) },
+    flops: 2 * 4 * sizeOf(gradient.shape),
   });
 }
 

@@ -6,7 +6,7 @@ import { atDesk, isOneLine } from "./support/models_desk.ts";
 
 Deno.test("models: every command has help with an example", () =>
   atDesk(async ({ models }) => {
-    await Promise.all([[], ["list"], ["pull"], ["import"], ["verify"]].map(async (command) => {
+    await Promise.all([[], ["list"], ["pull"], ["import"], ["verify"], ["remove"]].map(async (command) => {
       const { code, out, err } = await models(...command, "--help");
       assert.equal(code, 0, err);
       assert.match(out, new RegExp(`Example:\n  splice ${["models", ...command].join(" ")}`));
@@ -52,6 +52,17 @@ Deno.test("models: what is wrong with the options is one clear line, and the exi
         ["import", "vit.pth", "--name", "splice-tiny8"],
         /Cannot import anything as splice-tiny8: .*comes with the program/,
       ),
+      bad(
+        ["pull", "splice-tiny8", "--from", "http://127.0.0.1:1/x.pth"],
+        /Cannot pull anything as splice-tiny8: .*comes with the program/,
+      ),
+      bad(
+        ["pull", "splice-tiny8", "--source", "pth"],
+        /Cannot pull anything as splice-tiny8: .*comes with the program/,
+      ),
+      bad(["remove"], /Missing required argument 'name'/),
+      bad(["remove", "../store/mine"], /Cannot use the name "\.\.\/store\/mine"/),
+      bad(["remove", "splice-tiny8"], /Cannot remove splice-tiny8: .*comes with the program/),
       bad(["verify"], /Missing required argument 'name'/),
     ]);
   }));
@@ -103,7 +114,7 @@ Deno.test("models: import, list, verify", () =>
     assert.equal(differs.code, 1);
     assert.match(
       differs.err,
-      /Cannot trust \S+: its SHA-256 is \w{64}, and \w{64} was stored\..* Remove it and import its file again\.$/m,
+      /Cannot trust \S+: its SHA-256 is \w{64}, and \w{64} was stored\..* Run `splice models remove mine`, then pull or import it again\.$/m,
     );
     isOneLine(differs.err);
     const absent = await models("verify", "dino-vits8", "--models", "my store");

@@ -1,6 +1,7 @@
 /** What is kept in the store: checked for what it says it is, described beside it, fetched once, never half. */
 import assert from "node:assert/strict";
-import { nameProblem, sha256Of, withModelLock } from "../src/weights/keep.ts";
+import { nameProblem, sha256Of } from "../src/weights/keep.ts";
+import { withModelLock } from "../src/weights/lock.ts";
 import { copyAt, readRecord } from "../src/weights/record.ts";
 import { listModels } from "../src/weights/store.ts";
 import { WeightsError } from "../src/weights/tensor.ts";
@@ -34,7 +35,7 @@ Deno.test("models: the record says where a model came from, and verify checks it
     await Deno.writeFile(path, bytes);
     await assert.rejects(
       verifyModel("mine", { folders: [folder] }),
-      /Cannot trust .*mine\.safetensors: its SHA-256 is \w{64}, and \w{64} was stored\..*Remove it and import/,
+      /Cannot trust .*mine\.safetensors: its SHA-256 is \w{64}, and \w{64} was stored\..*Run `splice models remove mine`, then pull or import it again\.$/,
     );
     assert.deepEqual((await pull("mine", url)).did, "fetched", "what is damaged is fetched anew");
     assert.equal((await verifyModel("mine", { folders: [folder] })).known, true);
@@ -42,7 +43,10 @@ Deno.test("models: the record says where a model came from, and verify checks it
     await Deno.writeFile(`${folder}/found.pth`, files.bin);
     assert.equal((await verifyModel("found", { folders: [folder] })).known, false);
     await Deno.truncate(`${folder}/found.pth`, 5000);
-    await assert.rejects(verifyModel("found", { folders: [folder] }), /found\.pth.*Remove it and import/);
+    await assert.rejects(
+      verifyModel("found", { folders: [folder] }),
+      /found\.pth.*Run `splice models remove found`, then/,
+    );
     await take("found", files.pth);
     assert.equal((await verifyModel("found", { folders: [folder] })).path, `${folder}/found.safetensors`);
   }));
@@ -79,7 +83,7 @@ Deno.test("models: what an address gave the first time it has to give ever after
     changed = true;
     await assert.rejects(
       pull("mine", url),
-      /Cannot fetch mine: .*SHA-256 \w{64}, and \d+ bytes with \w{64} is expected, as on \d{4}-\d\d-\d\d: the file there has changed since\. If it is meant to have, remove .*mine\.record\.json and pull again\. Nothing was kept/,
+      /Cannot fetch mine: .*SHA-256 \w{64}, and \d+ bytes with \w{64} is expected, as on \d{4}-\d\d-\d\d: the file there has changed since\. If it is meant to have, `splice models remove mine` forgets the one before; then pull again\. Nothing was kept/,
     );
     assert.deepEqual(await names(), ["mine.record.json"]);
     changed = false;
@@ -97,15 +101,18 @@ Deno.test("models: if one address fails the next is tried, and without any it is
     assert.equal((await pull("mine", urls)).copy!.source.from, urls[2]);
     assert.match(notes[0], /none\.pth\? answered 404 Not Found; trying http:.*page\.pth/);
     assert.match(notes[1], /page\.pth: it is a web page, not the weights.*; trying http:.*vit\.bin/);
-    await assert.rejects(pull("dino-vitb8", urls.slice(0, 2), { half: true, named: " --models here" }), (error) => {
-      assert.ok(error instanceof WeightsError);
-      assert.match(
-        error.message,
-        /^Cannot fetch dino-vitb8: .*Without a network here, fetch http:\S+ or http:\S+ on another machine, bring the file and run: splice models import none\.pth --name dino-vitb8 --half --models here$/,
-      );
-      assert.ok(!error.message.includes("\n"));
-      return true;
-    });
+    await assert.rejects(
+      pull("dino-vitb8", urls.slice(0, 2), { wanted: " --half", named: " --models here" }),
+      (error) => {
+        assert.ok(error instanceof WeightsError);
+        assert.match(
+          error.message,
+          /^Cannot fetch dino-vitb8: .*Without a network here, fetch http:\S+ or http:\S+ on another machine, bring the file and run: splice models import none\.pth --name dino-vitb8 --half --models here$/,
+        );
+        assert.ok(!error.message.includes("\n"));
+        return true;
+      },
+    );
     assert.deepEqual(await names(), ["mine.record.json", "mine.safetensors"]);
   }));
 
@@ -145,7 +152,10 @@ Deno.test("models: whatever an interrupted import left, the file that is there i
     await Deno.writeFile(`${folder}/mine.safetensors`, before);
     assert.equal((await verifyModel("mine", { folders: [folder] })).known, true);
     await Deno.writeTextFile(`${folder}/mine.record.json`, "{");
-    await assert.rejects(readRecord(folder, "mine"), /mine\.record\.json: it is no record\. Remove it, then/);
+    await assert.rejects(
+      readRecord(folder, "mine"),
+      /mine\.record\.json: it is no record\..* `splice models remove mine`, then pull or import it again\.$/,
+    );
     assert.ok((await listModels({ folders: [folder] })).some(({ path }) => path?.endsWith("mine.safetensors")));
   }));
 

@@ -29,8 +29,10 @@ const halfFlag = ["--half", "store as f16: half the size, features differ by les
 
 export function addModels(program: Command, finish: (code: number) => void): void {
   const models = program.command("models")
-    .summary("the store of weights: list, pull, import, verify")
-    .description("Lists the extractors that are here and those that can be had, fetches, converts and checks them.")
+    .summary("the store of weights: list, pull, import, verify, remove")
+    .description(
+      "Lists the extractors that are here and those that can be had, fetches, converts, checks and removes them.",
+    )
     .addHelpText("after", "\nExample:\n  splice models pull dino-vitb8");
 
   models.command("list")
@@ -86,13 +88,27 @@ export function addModels(program: Command, finish: (code: number) => void): voi
     .option(...verboseFlag)
     .addHelpText("after", "\nExample:\n  splice models verify dino-vitb8")
     .action(async (name: string, options: Common & ModelsOption) => finish(await verify(name, options)));
+
+  models.command("remove")
+    .summary("take a model out of the store")
+    .description(
+      "Removes a model's file, what is remembered of it, and unfinished downloads of it. What was put there by hand is removed too, what comes with " +
+        "the program is not.",
+    )
+    .argument("<name>", "a name that `splice models list` shows")
+    .option(...modelsFlag)
+    .option(...quietFlag)
+    .option(...verboseFlag)
+    .addHelpText("after", "\nExample:\n  splice models remove dino-vitb8")
+    .action(async (name: string, options: Common & ModelsOption) => finish(await remove(name, options)));
 }
 
 async function pull(name: string, options: PullOptions): Promise<number> {
   const { listModels, MODELS } = await import("../weights/store.ts");
   const entry = MODELS.find((model) => model.name === name);
   const store = await ownStore(options.models);
-  const problems = await problemsOf(name, "pull");
+  const chosen = options.from !== undefined || options.source !== undefined;
+  const problems = await problemsOf(name, chosen ? "pull anything as" : null);
   const sources = options.from === undefined ? publishedSources(entry, options.source) : [{ url: options.from }];
   if (options.from !== undefined) {
     if (options.source !== undefined) problems.push("Cannot use --source with --from: each names the file; choose one");
@@ -118,14 +134,16 @@ async function pull(name: string, options: PullOptions): Promise<number> {
   const { openDownloadVoice } = await import("./download_voice.ts");
   const { interruptible } = await import("./surroundings.ts");
   const voice = openDownloadVoice(name, options);
+  const wanted = flagsText({ half: options.half, licence: options.licence });
   return await interruptible(async (signal) => {
     try {
       const { did, path, copy } = await pullModel(name, {
         ...store,
         sources,
-        chosen: options.from !== undefined || options.source !== undefined,
+        chosen,
         half: options.half ?? false,
         licence: options.licence ?? null,
+        wanted,
         signal,
         ...voice,
       });
@@ -147,7 +165,10 @@ async function pull(name: string, options: PullOptions): Promise<number> {
       voice.end();
       if (!signal.aborted) throw error;
       if (!options.quiet) {
-        console.error(`Stopped. The next \`splice models pull ${name}${store.named ?? ""}\` goes on from here.`);
+        const from = flagsText({ from: options.from, source: options.source });
+        console.error(
+          `Stopped. The next \`splice models pull ${name}${from}${wanted}${store.named ?? ""}\` goes on from here.`,
+        );
       }
       return EXIT.interrupted;
     }
@@ -160,7 +181,7 @@ async function take(file: string, options: KeepOptions & { name?: string }): Pro
     throw new UsageError([`Cannot import ${file}: --name NAME is missing, what it will be called`]);
   }
   const store = await ownStore(options.models);
-  const problems = await problemsOf(name, "import");
+  const problems = await problemsOf(name, "import anything as");
   if (problems.length > 0) throw new UsageError(problems);
   const { importModel } = await import("../weights/keep.ts");
   const { copyText } = await import("./models_list.ts");
@@ -171,8 +192,9 @@ async function take(file: string, options: KeepOptions & { name?: string }): Pro
         folder: store.own,
         half: options.half ?? false,
         licence: options.licence ?? null,
+        named: store.named,
         signal,
-        onWait: () => options.quiet || console.error(`Another process is busy with ${name}: waiting for it`),
+        onWait: sayWaiting(name, options),
       });
       if (!options.quiet) console.log(`${name} is here: ${store.own}/${copy.file}, ${copyText(copy)}`);
       return EXIT.done;
@@ -197,6 +219,27 @@ async function verify(name: string, options: Common & ModelsOption): Promise<num
   return EXIT.done;
 }
 
+async function remove(name: string, options: Common & ModelsOption): Promise<number> {
+  const store = await ownStore(options.models);
+  const problems = await problemsOf(name, "remove");
+  if (problems.length > 0) throw new UsageError(problems);
+  const { removeModel } = await import("../weights/remove.ts");
+  const { sizeText } = await import("./models_list.ts");
+  const { interruptible } = await import("./surroundings.ts");
+  return await interruptible(async (signal) => {
+    try {
+      const removed = await removeModel(name, { ...store, signal, onWait: sayWaiting(name, options) });
+      const bytes = removed.reduce((sum, file) => sum + file.bytes, 0);
+      const paths = removed.map(({ path }) => path).join(", ");
+      if (!options.quiet) console.log(`${name} is removed, ${sizeText(bytes)}: ${paths}`);
+      return EXIT.done;
+    } catch (error) {
+      if (signal.aborted) return EXIT.interrupted;
+      throw error;
+    }
+  });
+}
+
 /** The store with a folder of the user's own. @throws UsageError where there is none */
 async function ownStore(given: string | undefined) {
   const { modelStore } = await import("./surroundings.ts");
@@ -205,15 +248,25 @@ async function ownStore(given: string | undefined) {
   return { ...store, own };
 }
 
-async function problemsOf(name: string, verb: string): Promise<string[]> {
+const sayWaiting = (name: string, { quiet }: Common) => () => {
+  if (!quiet) console.error(`Another process is busy with ${name}: waiting for it`);
+};
+
+/** ` --half --licence 'CC0 1.0'`: options as they are typed, of those that were given. */
+function flagsText(options: Readonly<Record<string, string | boolean | undefined>>): string {
+  return Object.entries(options).map(([name, value]) =>
+    value === undefined ? "" : value === true ? ` --${name}` : ` --${name} ${shellWord(String(value))}`
+  ).join("");
+}
+
+/** `verb`: what is not done to a model that comes with the program; null where nothing is. */
+async function problemsOf(name: string, verb: string | null): Promise<string[]> {
   const { nameProblem } = await import("../weights/keep.ts");
   const { MODELS } = await import("../weights/store.ts");
   const problem = nameProblem(name);
   if (problem !== null) return [problem];
-  const bundled = verb === "import" && MODELS.some((model) => model.name === name && model.sources.length === 0);
-  return bundled
-    ? [`Cannot import anything as ${name}: the model of that name comes with the program; choose another`]
-    : [];
+  const bundled = verb !== null && MODELS.some((model) => model.name === name && model.sources.length === 0);
+  return bundled ? [`Cannot ${verb} ${name}: the model of that name comes with the program; choose another`] : [];
 }
 
 const endingOf = (url: string) => new URL(url).pathname.split(".").at(-1) ?? "";

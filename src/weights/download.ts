@@ -3,20 +3,10 @@
 // part is only continued with bytes of the same file.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { appendPart, beginPart, describePart, discardPart, openPart, type Part } from "./part.ts";
+import { LARGEST, readAnswer, type Request } from "./answer.ts";
+import { appendPart, describePart, discardPart, openPart } from "./part.ts";
+import { FetchError, reasonOf, Setback } from "./setback.ts";
 import { sha256OfFile } from "./store.ts";
-import { messageOf } from "./tensor.ts";
-
-/** An address that gave no file, or not the right one. `elsewhere`: another address of the same file may do better. */
-export class FetchError extends Error {
-  override readonly name = "FetchError";
-  readonly elsewhere: boolean;
-
-  constructor(message: string, { elsewhere = true, cause }: { elsewhere?: boolean; cause?: unknown } = {}) {
-    super(message, { cause });
-    this.elsewhere = elsewhere;
-  }
-}
 
 /** How long to try: attempts in a row without progress, the first pause (it doubles), the longest, and how long a silence is borne; in ms. */
 export type Patience = {
@@ -29,35 +19,18 @@ export type Patience = {
 export const PATIENCE: Patience = { attempts: 6, firstPause: 1000, longestPause: 120_000, silence: 60_000 };
 /** Of a machine that cannot be reached at all, few attempts tell as much as many. */
 const UNREACHABLE = 2;
-/** What is read back in one piece. */
-const LARGEST = 2 ** 32;
 
 export type DownloadOptions = {
   /** The part's path. */
   readonly part: string;
   /** What the file has to be, as far as that is known. */
-  readonly expected: { readonly bytes?: number | undefined; readonly sha256?: string | undefined };
+  readonly expected: Request["expected"];
   readonly signal: AbortSignal;
   /** Bytes so far, and in all where that is known. */
   onProgress(have: number, total: number | null): void;
   onNote(text: string): void;
   readonly patience?: Patience;
 };
-
-/** Something that may go better the next time, after `pause` ms where the server asked for that. */
-class Setback extends Error {
-  readonly pause: number | null;
-  readonly unreachable: boolean;
-
-  constructor(
-    message: string,
-    { pause = null, unreachable = false }: { pause?: number | null; unreachable?: boolean } = {},
-  ) {
-    super(message);
-    this.pause = pause;
-    this.unreachable = unreachable;
-  }
-}
 
 /**
  * Fetches `url` into `options.part`, going on with what is there of it. Resolves to the whole file's size and SHA-256.
@@ -92,9 +65,7 @@ async function fetchWhole(url: string, options: DownloadOptions): Promise<{ byte
     const before = progress.most;
     try {
       const bytes = await attempt(url, options, progress);
-      if (bytes !== null) return { bytes, resumed: progress.resumed };
-      failures += 1;
-      if (failures >= attempts) throw new FetchError(`${url} gives another file every time`);
+      return { bytes, resumed: progress.resumed };
     } catch (error) {
       options.signal.throwIfAborted();
       if (!(error instanceof Setback)) throw error;
@@ -113,12 +84,12 @@ async function fetchWhole(url: string, options: DownloadOptions): Promise<{ byte
   }
 }
 
-/** One request. Resolves to the file's size, or to null if the part was of no use and has been thrown away. */
+/** One request. Resolves to the file's size. @throws Setback if another request may do better */
 async function attempt(
   url: string,
   { part: path, expected, signal, onProgress, patience = PATIENCE }: DownloadOptions,
   progress: { resumed: boolean; most: number },
-): Promise<number | null> {
+): Promise<number> {
   const part = await openPart(path, url);
   if (part !== null && part.have > 0 && part.have === part.facts.total) return part.have;
   const validator = part && (strongTag(part.facts.etag) ?? part.facts.modified);
@@ -142,14 +113,17 @@ async function attempt(
     const response = await fetch(url, { headers, signal: both }).catch((error) => {
       throw setback(error, { unreachable: true });
     });
-    const begun = await answered(response, { url, path, from, part, expected });
-    if (begun === null) return null;
-    const { start, total } = begun;
+    const { start, facts } = await readAnswer(response, { url, path, from, part, expected });
+    const { total } = facts;
     progress.resumed = start > 0;
     onProgress(start, total);
+    if (start > 0 && start === total) {
+      await response.body?.cancel();
+      return start;
+    }
     const have = await appendPart(path, piecesOf(response, { heard, setback }), {
       from: start,
-      total,
+      facts,
       onSize(bytes) {
         if (bytes > (total ?? LARGEST)) throw new FetchError(`${url} gives more than ${total ?? LARGEST} bytes`);
         progress.most = Math.max(progress.most, bytes);
@@ -157,7 +131,7 @@ async function attempt(
       },
     });
     if (total !== null && have < total) throw new Setback(`ended after ${have} of ${total} bytes`);
-    if (total === null) await describePart(path, { url, etag: null, modified: null, total: have });
+    if (total === null) await describePart(path, { ...facts, total: have, safe: have });
     return have;
   } finally {
     clearTimeout(timer);
@@ -179,80 +153,5 @@ async function* piecesOf(
   }
 }
 
-/** What the answer's head says: where its bytes begin and how many the file has. Null after throwing away a part that no longer fits. */
-async function answered(
-  response: Response,
-  { url, path, from, part, expected }: {
-    url: string;
-    path: string;
-    from: number;
-    part: Part | null;
-    expected: DownloadOptions["expected"];
-  },
-): Promise<{ start: number; total: number | null } | null> {
-  const { status, headers } = response;
-  const etag = headers.get("etag");
-  const refuse = async <T extends Error>(error: T): Promise<never> => {
-    await response.body?.cancel().catch(() => {});
-    throw error;
-  };
-  if (url.startsWith("https:") && response.url.startsWith("http:")) {
-    return await refuse(new FetchError(`${url} redirects to an address that is not encrypted, ${response.url}`));
-  }
-  if (status === 206 || status === 416) {
-    const range = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get("content-range") ?? "");
-    const facts = part?.facts;
-    const fits = status === 206 && from > 0 && range !== null && Number(range[1]) === from &&
-      Number(range[2]) === (facts?.total ?? Number(range[2])) &&
-      same(etag, facts?.etag) && same(headers.get("last-modified"), facts?.modified);
-    if (fits) return { start: from, total: Number(range[2]) };
-    await response.body?.cancel().catch(() => {});
-    await discardPart(path);
-    return null;
-  }
-  if (status === 408 || status === 425 || status === 429 || status >= 500) {
-    return await refuse(new Setback(`answered ${statusText(response)}`, { pause: retryAfter(headers) }));
-  }
-  if (status !== 200) return await refuse(new FetchError(`${url} answered ${statusText(response)}`));
-  const announced = headers.get("content-length");
-  const total = announced === null || headers.has("content-encoding") ? null : Number(announced);
-  const wrong = total === null ? false : total > LARGEST || (expected.bytes ?? total) !== total;
-  if (wrong) {
-    return await refuse(
-      new FetchError(`${url} is a file of ${total} bytes, and ${expected.bytes ?? `at most ${LARGEST}`} are expected`, {
-        elsewhere: false,
-      }),
-    );
-  }
-  await beginPart(path, { url, etag, modified: headers.get("last-modified"), total });
-  return { start: 0, total };
-}
-
-/** Nothing said contradicts nothing. */
-const same = (now: string | null, before: string | null | undefined) => now === null || !before || now === before;
-
 /** A weak tag says that two files mean the same, not that their bytes are. */
 const strongTag = (etag: string | null) => etag !== null && !etag.startsWith("W/") ? etag : null;
-
-/** `404 Not Found` */
-const statusText = ({ status, statusText }: Response) => `${status} ${statusText}`.trim();
-
-/** Seconds or a date, as ms from now; null where it says nothing. */
-function retryAfter(headers: Headers): number | null {
-  const text = headers.get("retry-after") ?? "";
-  if (/^\d+$/.test(text)) return 1000 * Number(text);
-  const date = Date.parse(text);
-  return Number.isNaN(date) ? null : Math.max(0, date - Date.now());
-}
-
-/** The last part of Deno's chain of reasons: `dns error: failed to lookup address information: Name or service not known`. */
-function reasonOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const text = messageOf(cause).replace(/^.*?client error \(\w+\): /s, "").replace(
-    /^error sending request for url \(\S*\): /,
-    "",
-  );
-  return /certificate/i.test(text)
-    ? `${text}; if a proxy of yours signs connections anew, DENO_TLS_CA_STORE=system trusts what your system trusts`
-    : text;
-}

@@ -1,23 +1,15 @@
 // Putting weights into the store: converted to one safetensors file in the published names and order, so that one model gives the same bytes
-// whichever file it comes from, and described in its record. It fetches nothing. Invariant: one process at a time changes a model (a lock that
-// ends with its process), and under a model's name there is a whole file or none.
+// whichever file it comes from, and described in its record. It fetches nothing. Invariant: under a model's name there is a whole file or none.
 
 import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { withModelLock } from "./lock.ts";
 import { inPublishedOrder, prepareVit, type VitDescription } from "./names.ts";
 import { type Copy, remember, type Sight } from "./record.ts";
+import { sweepLeftovers } from "./remove.ts";
 import { encodeSafetensors } from "./safetensors.ts";
 import { decodeWeights, isModelName, MODELS } from "./store.ts";
-import {
-  type HostTensor,
-  messageOf,
-  quote,
-  readWholeFile,
-  type StateDict,
-  WeightsError,
-  writeWholeFile,
-} from "./tensor.ts";
+import { type HostTensor, quote, readWholeFile, type StateDict, WeightsError, writeWholeFile } from "./tensor.ts";
 
 /** A checked extractor. */
 export type Vit = { readonly tensors: StateDict; readonly vit: VitDescription };
@@ -30,10 +22,9 @@ export type KeepOptions = {
   readonly licence: string | null;
   readonly source: Copy["source"];
   readonly sight: Sight | null;
+  /** As `StoreOptions`: for what an error says to do. */
+  readonly named?: string | undefined;
 };
-
-/** Where unfinished downloads and locks lie. */
-export const workFolder = (folder: string) => join(folder, ".fetch");
 
 /** A complaint about a name that no model of a store can have, or null. */
 export function nameProblem(name: string): string | null {
@@ -94,7 +85,7 @@ export async function keepVit(name: string, { tensors, vit }: Vit, options: Keep
     source: options.source,
     when: new Date().toISOString(),
   };
-  await remember(options.folder, name, { copy, sight: options.sight });
+  await remember(options.folder, name, { copy, sight: options.sight, named: options.named });
   await writeWholeFile(join(options.folder, copy.file), bytes);
   return copy;
 }
@@ -103,49 +94,16 @@ export async function keepVit(name: string, { tensors, vit }: Vit, options: Keep
 export async function importModel(
   name: string,
   file: string,
-  options: { folder: string; half: boolean; licence: string | null; signal: AbortSignal; onWait: () => void },
+  options: Pick<KeepOptions, "folder" | "half" | "licence" | "named"> & { signal: AbortSignal; onWait: () => void },
 ): Promise<Copy> {
   const bytes = await readWholeFile(file);
   const source = { from: basename(file), revision: null, bytes: bytes.length, sha256: sha256Of(bytes) };
   const vit = await decodeVit(bytes, file, { name });
-  return await withModelLock(name, () => keepVit(name, vit, { ...options, source, sight: null }), options);
-}
-
-/**
- * Runs `use` while no other process changes this model. The system takes the lock back when a process ends, however it ends.
- * @throws WeightsError if the folder cannot be made or written; the signal's reason if it is aborted first.
- */
-export async function withModelLock<T>(
-  name: string,
-  use: () => Promise<T>,
-  { folder, signal, onWait }: { folder: string; signal: AbortSignal; onWait: () => void },
-): Promise<T> {
-  const lock = await openLock(folder, name);
-  try {
-    for (let told = false; !(await lock.tryLock(true)); told = true) {
-      if (!told) onWait();
-      await delay(LOCK_PAUSE, undefined, { signal });
-    }
-    return await use();
-  } finally {
-    lock.close();
-  }
-}
-
-/** Between two looks at a lock that another process has, in ms. */
-const LOCK_PAUSE = 100;
-
-async function openLock(folder: string, name: string): Promise<Deno.FsFile> {
-  try {
-    await Deno.mkdir(workFolder(folder), { recursive: true });
-    return await Deno.open(join(workFolder(folder), `${name}.lock`), { create: true, write: true });
-  } catch (cause) {
-    const why = cause instanceof Deno.errors.PermissionDenied ? "permission denied" : messageOf(cause);
-    throw new WeightsError(
-      `Cannot keep models in ${folder}: ${why}. Check the folder and its permissions, or name another with --models.`,
-      { cause },
-    );
-  }
+  return await withModelLock(name, async () => {
+    const copy = await keepVit(name, vit, { ...options, source, sight: null });
+    await sweepLeftovers(options.folder, name);
+    return copy;
+  }, options);
 }
 
 /** Biases, norms, [CLS] and positions take hardly any room, and a quarter of the error comes from them. */

@@ -3,9 +3,12 @@
 
 import { dirname, join, resolve } from "node:path";
 import { type Copy, copyAt, readRecord } from "./record.ts";
-import { download, FetchError, type Patience } from "./download.ts";
-import { decodeVit, keepVit, sha256Of, type Vit, withModelLock, workFolder } from "./keep.ts";
+import { download, type Patience } from "./download.ts";
+import { decodeVit, keepVit, sha256Of, type Vit } from "./keep.ts";
+import { withModelLock, workFolder } from "./lock.ts";
 import { discardPart } from "./part.ts";
+import { sweepLeftovers } from "./remove.ts";
+import { FetchError } from "./setback.ts";
 import { listModels, loadVit, type ModelEntry, sha256OfFile, type StoreOptions } from "./store.ts";
 import { messageOf, readWholeFile, WeightsError } from "./tensor.ts";
 
@@ -21,6 +24,8 @@ export type PullOptions = StoreOptions & {
   readonly chosen: boolean;
   readonly half: boolean;
   readonly licence: string | null;
+  /** How the command line says what is wanted of the copy: ` --half`, ... */
+  readonly wanted?: string;
   readonly signal: AbortSignal;
   onProgress(have: number, total: number | null): void;
   onNote(text: string): void;
@@ -63,11 +68,20 @@ export async function pullModel(name: string, options: PullOptions): Promise<Pul
 
 /** What is there already and will do, null if something has to be fetched. */
 async function findPresent(name: string, options: PullOptions): Promise<Pulled | null> {
-  const { own, chosen, half, sources, onNote } = options;
+  const { own, chosen, half, sources, onNote, named = "" } = options;
   const path = (await listModels(options)).find((model) => model.name === name)?.path ?? null;
   if (path === null) return null;
   const sha256 = await sha256OfFile(path);
-  const copy = resolve(dirname(path)) === resolve(own) ? await copyAt(path, sha256) : null;
+  const ours = resolve(dirname(path)) === resolve(own);
+  const copy = ours ? await copyAt(path, sha256, { named }) : null;
+  if (copy === null && chosen) {
+    const away = ours ? `, or take it away with \`splice models remove ${name}${named}\`` : "";
+    throw new WeightsError(
+      `Cannot pull ${name} from ${
+        sources[0].url
+      }: ${path} has that name and was put there by hand. Use another name${away}.`,
+    );
+  }
   if (copy === null) return { did: "found", path, copy };
   if (chosen && sources.every(({ url }) => url !== copy.source.from)) return null;
   if (sha256 !== copy.sha256) {
@@ -82,15 +96,16 @@ async function findPresent(name: string, options: PullOptions): Promise<Pulled |
     licence: copy.licence,
     source: copy.source,
     sight: null,
+    named,
   });
   return { did: "halved", path, copy: kept };
 }
 
 async function fetchInto(name: string, source: PullSource, options: PullOptions): Promise<Copy> {
   const { url } = source;
-  const { own, half, licence } = options;
+  const { own, half, licence, named = "" } = options;
   const part = join(workFolder(own), `${name}-${sha256Of(new TextEncoder().encode(url)).slice(0, 8)}.part`);
-  const first = (await readRecord(own, name))?.first_seen.find((sight) => sight.url === url);
+  const first = (await readRecord(own, name, { named }))?.first_seen.find((sight) => sight.url === url);
   let fetched: { bytes: number; sha256: string };
   try {
     fetched = await download(url, {
@@ -108,7 +123,7 @@ async function fetchInto(name: string, source: PullSource, options: PullOptions)
     }
     throw new FetchError(
       `${error.message}, as on ${first.when.slice(0, 10)}: the file there has changed since. ` +
-        `If it is meant to have, remove ${join(own, `${name}.record.json`)} and pull again`,
+        `If it is meant to have, \`splice models remove ${name}${named}\` forgets the one before; then pull again`,
       { elsewhere: false, cause: error },
     );
   }
@@ -125,19 +140,21 @@ async function fetchInto(name: string, source: PullSource, options: PullOptions)
     licence,
     source: { from: url, revision: source.revision ?? null, ...fetched },
     sight: { url, ...fetched, when: new Date().toISOString() },
+    named,
   });
-  await discardPart(part);
+  await sweepLeftovers(own, name); // this part, and those of addresses that were begun and left
   return copy;
 }
 
 /** What to do where there is no network. */
 export function byHand(
   name: string,
-  { sources, half, named = "" }: Pick<PullOptions, "sources" | "half" | "named">,
+  { sources, wanted = "", named = "" }: Pick<PullOptions, "sources" | "wanted" | "named">,
 ): string {
   const [{ url }] = sources;
-  const file = new URL(url).pathname.split("/").at(-1) || "FILE";
+  const last = new URL(url).pathname.split("/").at(-1) ?? "";
+  const file = /^\w[\w.%+=@-]*$/.test(last) ? last : "FILE"; // it is to be pasted into a shell
   const others = sources.slice(1).map((source) => ` or ${source.url}`).join("");
   return `Without a network here, fetch ${url}${others} on another machine, bring the file and run: ` +
-    `splice models import ${file} --name ${name}${half ? " --half" : ""}${named}`;
+    `splice models import ${file} --name ${name}${wanted}${named}`;
 }

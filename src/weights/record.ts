@@ -41,8 +41,15 @@ const COPIES = 3;
 /** The path of a model's record. */
 export const recordPath = (folder: string, name: string) => join(folder, `${name}.record.json`);
 
+/** For what an error says to do: how the command line names the folder, as in `StoreOptions`. */
+type Naming = { readonly named?: string | undefined };
+
 /** What is remembered of a model in this folder, null if nothing is. @throws WeightsError if the record cannot be read. */
-export async function readRecord(folder: string, name: string): Promise<ModelRecord | null> {
+export async function readRecord(
+  folder: string,
+  name: string,
+  { named = "" }: Naming = {},
+): Promise<ModelRecord | null> {
   const path = recordPath(folder, name);
   try {
     return ModelRecord.parse(JSON.parse(await Deno.readTextFile(path)));
@@ -50,7 +57,7 @@ export async function readRecord(folder: string, name: string): Promise<ModelRec
     if (cause instanceof Deno.errors.NotFound) return null;
     const why = cause instanceof z.ZodError || cause instanceof SyntaxError ? "it is no record" : messageOf(cause);
     throw new WeightsError(
-      `Cannot read ${path}: ${why}. Remove it, then \`splice models pull ${name}\` or \`splice models import\` makes a new one.`,
+      `Cannot read ${path}: ${why}. What it describes cannot be trusted: \`splice models remove ${name}${named}\`, then pull or import it again.`,
       { cause },
     );
   }
@@ -60,11 +67,11 @@ export async function readRecord(folder: string, name: string): Promise<ModelRec
  * The copy that the weight file at `path` is, or should be: the one with this checksum, or without one that of its size, else the newest; null if the file was put
  * there by hand. @throws WeightsError as `readRecord`.
  */
-export async function copyAt(path: string, sha256?: string): Promise<Copy | null> {
+export async function copyAt(path: string, sha256?: string, naming: Naming = {}): Promise<Copy | null> {
   const file = basename(path);
   const name = file.replace(/\.safetensors$/, "");
   if (name === file) return null;
-  const copies = (await readRecord(dirname(path), name))?.copies.filter((copy) => copy.file === file) ?? [];
+  const copies = (await readRecord(dirname(path), name, naming))?.copies.filter((copy) => copy.file === file) ?? [];
   if (copies.length === 0) return null;
   const { size } = await Deno.stat(path);
   return copies.find((copy) => sha256 === undefined ? copy.bytes === size : copy.sha256 === sha256) ?? copies[0];
@@ -74,9 +81,9 @@ export async function copyAt(path: string, sha256?: string): Promise<Copy | null
 export async function remember(
   folder: string,
   name: string,
-  { copy, sight }: { copy: Copy; sight: Sight | null },
+  { copy, sight, named }: { copy: Copy; sight: Sight | null } & Naming,
 ): Promise<void> {
-  const { copies, first_seen } = await readRecord(folder, name) ?? { copies: [], first_seen: [] };
+  const { copies, first_seen } = await readRecord(folder, name, { named }) ?? { copies: [], first_seen: [] };
   const known = sight === null || first_seen.some(({ url }) => url === sight.url);
   const record: ModelRecord = {
     version: 1,

@@ -20,12 +20,14 @@ export async function verifyModel(name: string, options: StoreOptions): Promise<
   const path = await findModel(name, options);
   const entry = MODELS.find((model) => model.name === name);
   const sha256 = await sha256OfFile(path);
-  const expected = entry?.sha256 ?? (await copyAt(path, sha256))?.sha256;
-  const remedy = entry === undefined
-    ? "Remove it and import its file again"
-    : entry.sources.length === 0
+  const { named = "" } = options;
+  const copy = entry?.sha256 === undefined ? await copyAt(path, sha256, { named }) : null;
+  const expected = entry?.sha256 ?? copy?.sha256;
+  const remedy = entry?.sources.length === 0
     ? "Restore models/ from the repository"
-    : `Remove it, then run \`splice models pull ${name}${options.named ?? ""}\``;
+    : `Run \`splice models remove ${name}${named}\`, then ${
+      entry === undefined ? "pull or import it again" : `\`splice models pull ${name}${named}\``
+    }`;
   if (expected !== undefined && expected !== sha256) {
     throw new WeightsError(
       `Cannot trust ${path}: its SHA-256 is ${sha256}, and ${expected} was stored. It has been changed or damaged. ${remedy}.`,

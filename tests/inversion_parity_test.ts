@@ -23,7 +23,13 @@ for (const [index, said] of cases.entries()) {
       assert.ok(parsed.ok);
       const runtime = openRuntime(await openGpu());
       try {
-        const inversion = await openInversion({ runtime, extractor: tinyExtractor, recipe: parsed.recipe, picture });
+        const inversion = await openInversion({
+          runtime,
+          extractor: tinyExtractor,
+          recipe: parsed.recipe,
+          picture,
+          fingerprint: "",
+        });
         const slab = freshSlab(parsed.recipe, inversion.seen);
         const digest = createHash("sha256").update(new Uint8Array(slab.buffer)).digest("hex");
         assert.equal(digest, said.slab_sha256, "the start that a seed gives has changed: make the cases again");

@@ -6,6 +6,7 @@ import { extractFeatures } from "../src/splice/features.ts";
 import {
   decodeInversion,
   encodeInversion,
+  fingerprintOfInversion,
   type Inversion,
   type InversionOptions,
   openInversion,
@@ -30,9 +31,10 @@ async function withInversion<T>(
   use: (inversion: Inversion, runtime: Runtime) => Promise<T>,
 ): Promise<T> {
   const runtime = openRuntime(await openGpu());
+  const ingredients = { extractor: tinyExtractor, recipe: recipe(), picture, ...options };
   try {
     return await use(
-      await openInversion({ extractor: tinyExtractor, recipe: recipe(), picture, ...options, runtime }),
+      await openInversion({ fingerprint: fingerprintOfInversion(ingredients), ...ingredients, runtime }),
       runtime,
     );
   } finally {
@@ -89,6 +91,15 @@ for (const options of [{ feature: "cls", layer: 0 }, { feature: "keys", prior: "
     assert.notDeepEqual(other, whole.reports.slice(0, 1), "another seed is another run");
   });
 }
+
+gpuTest(
+  "inversion: weights are hashed only for who wants checkpoints: what a run is called is for its caller to say",
+  async () => {
+    await withInversion({ fingerprint: "" }, async (inversion) => {
+      assert.equal((await inversion.checkpoint()).fingerprint, "");
+    });
+  },
+);
 
 gpuTest("inversion: is conducted as a transfer is: progress, previews, checkpoints, and a stop", async () => {
   await withInversion({ recipe: recipe({ steps: 100_000, preview_every: 3 }) }, async (inversion) => {

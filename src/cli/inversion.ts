@@ -4,7 +4,13 @@
 import { resolve } from "node:path";
 import { fitPicture } from "../images/picture.ts";
 import { conduct } from "../splice/conduct.ts";
-import { decodeInversion, encodeInversion, type Inversion, openInversion } from "../splice/inversion.ts";
+import {
+  decodeInversion,
+  encodeInversion,
+  fingerprintOfInversion,
+  type Inversion,
+  openInversion,
+} from "../splice/inversion.ts";
 import type { InversionRecipe } from "../splice/inversion_options.ts";
 import { layerProblem } from "../splice/look_options.ts";
 import { megabytes } from "../splice/memory.ts";
@@ -50,8 +56,17 @@ async function invert(job: InversionJob, voice: Voice, signal: AbortSignal): Pro
   const problem = layerProblem(recipe.layer, { model, depth });
   if (problem) throw new UsageError([asFlag(problem.message)]);
   const checkpoint = await findCheckpoint(job, decodeInversion, voice);
+  const fingerprint = job.checkpoint === undefined ? "" : fingerprintOfInversion({ recipe, extractor, picture });
   return await withRuntime(async (runtime, memoryLimit) => {
-    const inversion = await openInversion({ runtime, extractor, recipe, picture, checkpoint, memoryLimit });
+    const inversion = await openInversion({
+      runtime,
+      extractor,
+      recipe,
+      picture,
+      checkpoint,
+      fingerprint,
+      memoryLimit,
+    });
     const { name: adapter } = runtime.gpu.info;
     voice.started({
       adapter,

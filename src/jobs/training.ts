@@ -74,9 +74,10 @@ async function prepareInversion(
 ): Promise<Training> {
   const picture = await readInput("image", { folder, size: recipe.size });
   const ingredients = { picture, extractor: await warm.extractor(model), recipe };
+  const fingerprint = fingerprintOfInversion(ingredients);
   return {
-    fingerprint: fingerprintOfInversion(ingredients),
-    open: (runtime, options) => openInversion({ ...ingredients, ...options, runtime, cache: warm.steps }),
+    fingerprint,
+    open: (runtime, options) => openInversion({ ...ingredients, ...options, runtime, fingerprint, cache: warm.steps }),
     encode: encodeInversion,
     decode: decodeInversion,
     keep: () => Promise.resolve(), // the picture is all there is to it

@@ -53,8 +53,10 @@ export interface InversionOptions {
   readonly extractor: Extractor;
   readonly recipe: InversionRecipe;
   readonly picture: Picture;
-  /** Where to go on from; refused where it is of another run. */
+  /** Where to go on from; refused where its fingerprint is another. */
   readonly checkpoint?: Checkpoint | undefined;
+  /** Of this run, as `fingerprintOfInversion` gives it; checkpoints carry it. It costs a hash of all weights, and is of no use without checkpoints. */
+  readonly fingerprint: string;
   /** Bytes the device may use, where that is known. */
   readonly memoryLimit?: number | undefined;
   /** Steps that were compiled before, by trainings of any kind. */
@@ -69,8 +71,7 @@ export interface Inversion extends Trainer {
 /** @throws EngineError if the model has no such block, if the checkpoint is of another run, or with a vit_side that fits, if this one does not. */
 export async function openInversion(options: InversionOptions): Promise<Inversion> {
   const { runtime, recipe, picture, extractor, checkpoint } = options;
-  const fingerprint = fingerprintOfInversion(options);
-  if (checkpoint) refuseOther(checkpoint, { fingerprint, steps: recipe.steps });
+  if (checkpoint) refuseOther(checkpoint, { fingerprint: options.fingerprint, steps: recipe.steps });
   const kind = { recipe, vit: extractor.vit, profile: runtime.gpu.profile, cache: options.cache };
   const { bindingBytes } = runtime.gpu.limits;
   const { memory, seen, compiled } = planInversion({
@@ -127,7 +128,7 @@ export async function openInversion(options: InversionOptions): Promise<Inversio
         await runtime.readState(`${SLAB}.m`),
         await runtime.readState(`${SLAB}.v`),
       ];
-      return { step: loop.step(), slab, first, second, fingerprint };
+      return { step: loop.step(), slab, first, second, fingerprint: options.fingerprint };
     },
   };
 }

@@ -49,6 +49,14 @@ Deno.test("cli: invert, pca, attention, similarity: help with an example, and wh
     await bad(["attention", ...args, "--head", "1"], /Cannot use --head = 1: vit has 1 head, number 0/);
     await bad(["similarity", ...args, "--at", "5"], /Cannot use --at = "5": it must be a pixel, x and y, as 320,200/);
     await bad(["similarity", ...args, "--at", "60,3"], /--at = 60,3: the photograph has 60 x 44 pixels/);
+    await bad(
+      ["pca", "--model", tinyModel, "--vit-side", "1024", "--image", "a.png", "--out", "r.png"],
+      /^splice: Cannot use --vit-side = 1024: the photograph would be seen as 22272 patches, .* vit_side \d+ would do$/,
+    );
+    await bad(
+      ["features", ...model, "--image", "a.png", "--out", "f.safetensors", "--layers", "1,2"],
+      /^splice: Cannot use --layers = 1,2: vit has 2 blocks, 0 to 1$/,
+    );
     assert.ok(!has("r.png"));
   }));
 

@@ -1,10 +1,18 @@
-/** What the extractor sees, as numbers and pictures: principal components against scikit-learn's, attention against PyTorch's, and where on the picture things lie. */
+/** What the extractor sees, as numbers and pictures: principal components against scikit-learn's up to sign, attention against PyTorch's, and where things lie. */
 import assert from "node:assert/strict";
 import { randomStream } from "../src/engine/mod.ts";
 import type { Picture } from "../src/images/picture.ts";
-import { attentionPicture, clsAttention, similarityPicture, similarityTo } from "../src/splice/attention_maps.ts";
+import {
+  attentionPicture,
+  clsAttention,
+  meanAttention,
+  similarityPicture,
+  similarityTo,
+} from "../src/splice/attention_maps.ts";
 import { type ExtractedFeatures, extractFeatures } from "../src/splice/features.ts";
 import { framed, heatColours, paintGrid, patchAt, sideBySide } from "../src/splice/grid_picture.ts";
+import { tooMuch } from "../src/splice/look.ts";
+import { type LookName, parseLook } from "../src/splice/look_options.ts";
 import { pcaColours, pcaPicture, principalScores } from "../src/splice/pca.ts";
 import { gpuTest, type TestGpu } from "./support/gpu.ts";
 import { openInversionCases } from "./support/inversion_cases.ts";
@@ -18,7 +26,13 @@ async function features({ runtime }: TestGpu, picture: Picture, side: number): P
   return await extractFeatures(runtime, { extractor: tinyExtractor, picture, ...options });
 }
 
-gpuTest("pca: scores are scikit-learn's, attention is PyTorch's", async (gpu) => {
+function attention({ tensors }: ExtractedFeatures, layer: number): Float64Array[] {
+  const { data: queries } = tensors.get(`block.${layer}.queries`)!;
+  const { data: keys, shape: [, width] } = tensors.get(`block.${layer}.keys`)!;
+  return clsAttention({ queries, keys, width });
+}
+
+gpuTest("pca: scores are scikit-learn's up to sign, attention is PyTorch's", async (gpu) => {
   const seen = await features(gpu, parity.picture, parity.side);
   for (const layer of [0, 1]) {
     const { data, shape: [tokens] } = seen.tensors.get(`self_similarity.${layer}`)!;
@@ -29,7 +43,7 @@ gpuTest("pca: scores are scikit-learn's, attention is PyTorch's", async (gpu) =>
       const error = Math.min(relativeError(got, wanted), relativeError(got.map((x) => -x), wanted));
       assert.ok(error < 1e-3, `component ${k} of block ${layer} is off by ${error}`);
     }
-    const shares = clsAttention(seen, layer);
+    const shares = attention(seen, layer);
     const wanted = parity.want.get(`attention.${layer}`)!;
     assert.equal(shares.length, wanted.shape[0]);
     for (const [head, got] of shares.entries()) {
@@ -103,7 +117,7 @@ gpuTest(
       const heads = attentionPicture({ features: seen, layer: 1, picture, overlay });
       assert.deepEqual([heads.width, heads.height], [70, 44], "this model has one head");
     }
-    const [shares] = clsAttention(seen, 1);
+    const [shares] = attention(seen, 1);
     assert.ok(shares.length === 40 && shares.every((share) => share > 0 && share < 1));
     assert.ok(shares.reduce((a, b) => a + b) < 1);
   },
@@ -126,7 +140,11 @@ Deno.test("pictures of patches: enlarging, colours, frames, many side by side", 
   const ends = heatColours(Float32Array.of(-3, 7, 2));
   const hex = (i: number) => [0, 1, 2].map((c) => Math.round(255 * ends[3 * c + i]).toString(16)).join("");
   assert.deepEqual([hex(0), hex(1), hex(2)], ["44154", "fde725", "21918c"]);
-  assert.deepEqual(heatColours(Float32Array.of(4, 4)).slice(0, 2), Float32Array.of(ends[0], ends[0]));
+  const [dark, light] = [heatColours([0, 1]).filter((_, i) => i % 2 === 0), heatColours([1, 0], { most: 1 })[0]];
+  assert.deepEqual(heatColours([4, 4]).filter((_, i) => i % 2 === 0), dark);
+  for (const alike of [[1], [1, 1 - 6e-8], [1 + 1.2e-7]]) {
+    assert.ok(heatColours(alike, { most: 1 }).slice(0, alike.length).every((red) => red === light), `${alike}: light`);
+  }
 
   const black = { width: 38, height: 32, data: new Float32Array(3 * 38 * 32) };
   const frame = framed(black, { row: 1, col: 0 }, grid).data;
@@ -134,4 +152,49 @@ Deno.test("pictures of patches: enlarging, colours, frames, many side by side", 
   const four = sideBySide([black, black, black]);
   assert.deepEqual([four.width, four.height], [84, 72]);
   assert.equal(four.data.filter((value) => value === 0).length, 3 * 3 * 38 * 32);
+  const sizes = [[3, 4, 14], [3, 400, 4], [6, 8, 12], [12, 12, 9], [1, 4, 90]].map(([count, width, height]) => {
+    const one = { width, height, data: new Float32Array(3 * width * height) };
+    const whole = sideBySide(Array(count).fill(one));
+    return [(whole.width + 8) / (width + 8), (whole.height + 8) / (height + 8)];
+  });
+  assert.deepEqual(sizes, [[3, 1], [1, 3], [3, 2], [3, 4], [1, 1]], "no more columns than pictures, and rows are even");
+});
+
+Deno.test("attention: of several heads the mean counts", () => {
+  const [width, tokens] = [128, 3];
+  const queries = Float32Array.from({ length: width }, (_, d) => d < 64 ? 1 : 0);
+  const keys = Float32Array.from({ length: tokens * width }, (_, i) => i >= 2 * width ? Math.log(2) / 8 : 0);
+  const options = { queries, keys, width };
+  const near = (got: Float64Array, ...wanted: number[]) => {
+    for (const [i, value] of wanted.entries()) assert.ok(Math.abs(got[i] - value) < 1e-6, `${got} is ${wanted}`);
+  };
+  const heads = clsAttention(options);
+  assert.equal(heads.length, 2);
+  near(heads[0], 1 / 4, 2 / 4);
+  near(heads[1], 1 / 3, 1 / 3);
+  near(meanAttention(options), 7 / 24, 5 / 12);
+});
+
+Deno.test("looks: what takes too long or all memory is refused with what does not, wherever it is asked for", () => {
+  const vit = { dim: 768, depth: 12, heads: 12, patch: 8, native: 224, mlpRatio: 4 };
+  const said = (name: LookName, options: Record<string, unknown>, size: readonly [number, number]) => {
+    const parsed = parseLook(name, options);
+    assert.ok(parsed.ok);
+    return tooMuch(parsed.look, { vit, picture: { width: size[0], height: size[1] } });
+  };
+  const message =
+    "Cannot paint all 12 heads of a photograph of 4000 x 3000: together that is more than 64 megapixels; " +
+    "name one head, or scale the photograph down";
+  assert.deepEqual(said("attention", {}, [4000, 3000]), { field: "head", message });
+  assert.equal(said("attention", { head: 11 }, [4000, 3000]), null);
+  assert.equal(said("attention", {}, [2000, 1500]), null);
+  assert.deepEqual(said("pca", { vit_side: 1024 }, [500, 500]), {
+    field: "vit_side",
+    message: "Cannot use vit_side = 1024: the photograph would be seen as 16384 patches, and components are found of " +
+      "3200 at most; vit_side 455 would do",
+  });
+  assert.equal(said("pca", { vit_side: 455 }, [500, 500]), null);
+  assert.match(said("pca", { vit_side: 456 }, [500, 500])!.message, /seen as 3249 patches/);
+  assert.equal(said("pca", {}, [4000, 3000]), null);
+  assert.equal(said("similarity", { vit_side: 1024 }, [4000, 3000]), null);
 });

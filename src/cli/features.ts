@@ -1,7 +1,6 @@
 /** `splice features`: what the extractor makes of a picture, as tensors in a file. */
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
-import { numbered } from "../splice/look_options.ts";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../splice/recipe.ts";
 import { checkWritable, clashes, readPicture } from "./files.ts";
 import {
@@ -77,18 +76,16 @@ async function extract(
   const { modelStore, withRuntime } = await import("./surroundings.ts");
   const { loadVit, modelName, resolveModel } = await import("../weights/store.ts");
   const { writeSafetensors } = await import("../weights/safetensors.ts");
-  const { extractFeatures } = await import("../splice/features.ts");
+  const { extractFeatures, featureMetadata, layersProblem, wantedLayers } = await import("../splice/features.ts");
   const modelPath = await resolveModel(recipe.model, modelStore(models));
   const picture = await readPicture(image);
   const extractor = await loadVit(modelPath);
-  const { depth, patch, native } = extractor.vit;
-  const wanted = [...new Set(layers ?? [depth - 1])].sort((a, b) => a - b);
-  if (wanted.some((layer) => layer >= depth)) {
-    throw new UsageError([
-      `Cannot use --layers = ${wanted}: ${modelName(modelPath)} has ${numbered(depth, "block")}`,
-    ]);
-  }
-  const { tensors, grid, seen } = await withRuntime((runtime, memoryLimit) =>
+  const { depth, native } = extractor.vit;
+  const model = modelName(modelPath);
+  const wanted = wantedLayers(layers ?? [], depth);
+  const problem = layersProblem(wanted, { model, depth });
+  if (problem) throw new UsageError([asFlag(problem.message)]);
+  const features = await withRuntime((runtime, memoryLimit) =>
     extractFeatures(runtime, {
       extractor,
       picture,
@@ -98,19 +95,13 @@ async function extract(
       memoryLimit,
     })
   );
-  const metadata = {
-    kind: "splice-features",
-    model: modelName(modelPath),
-    grid: `${grid.rows}x${grid.cols}`,
-    patch: String(patch),
-    resized: `${seen.height}x${seen.width}`,
-  };
-  await writeSafetensors(out, tensors, { metadata });
+  await writeSafetensors(out, features.tensors, { metadata: featureMetadata(features, model) });
   if (!quiet) {
+    const { grid, patch } = features;
     console.log(
       `${resolve(out)} is done: ${
         wanted.length === 1 ? "block" : "blocks"
-      } ${wanted} of ${metadata.model}, ${grid.rows} x ${grid.cols} patches of ${patch} and [CLS]`,
+      } ${wanted} of ${model}, ${grid.rows} x ${grid.cols} patches of ${patch} and [CLS]`,
     );
   }
 }

@@ -70,13 +70,14 @@ export async function look(command: Command, name: LookName, options: LookFlags,
 
   const { modelStore, withRuntime } = await import("./surroundings.ts");
   const { loadVit, modelName, resolveModel } = await import("../weights/store.ts");
-  const { paintLook } = await import("../splice/look.ts");
+  const { paintLook, tooMuch } = await import("../splice/look.ts");
   const modelPath = await resolveModel(parsed.look.options.model, modelStore(options.models));
   const picture = await readPicture(image);
   const placed = { ...parsed.look, options: { ...parsed.look.options, ...own?.place(picture) } } as typeof parsed.look;
   const extractor = await loadVit(modelPath);
   const model = modelName(modelPath);
-  const later = lookProblems(placed, { model, ...extractor.vit });
+  const later = [...lookProblems(placed, { model, ...extractor.vit }), tooMuch(placed, { ...extractor, picture })]
+    .filter((problem) => problem !== null);
   if (later.length > 0) throw new UsageError(later.map(({ message }) => asFlag(message)));
   const { painted, layer, grid } = await withRuntime((runtime, memoryLimit) =>
     paintLook(runtime, { look: placed, extractor, picture, memoryLimit })

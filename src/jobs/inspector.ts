@@ -9,7 +9,7 @@ import { layerProblem } from "../splice/look_options.ts";
 import type { StepCache } from "../splice/step_cache.ts";
 import { fitted, planTraining } from "../splice/step_program.ts";
 import { loadVit, modelName, MODELS } from "../weights/store.ts";
-import type { VitDescription } from "../weights/names.ts";
+import { HEAD, type VitDescription } from "../weights/names.ts";
 import { asFault, faultOf, refuse } from "./blame.ts";
 import { Fault, type FieldError } from "./job.ts";
 import type { FromWorker, Task, ToWorker } from "./messages.ts";
@@ -109,7 +109,7 @@ async function describe(path: string, { models }: Plans): Promise<VitDescription
     ? {
       dim: entry.dim,
       depth: entry.depth,
-      heads: entry.dim / 64,
+      heads: entry.dim / HEAD,
       patch: entry.patch,
       native: entry.native,
       mlpRatio: 4,

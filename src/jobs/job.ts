@@ -39,7 +39,7 @@ export const FAULTS = {
   damaged: { status: 422, title: "The picture is damaged" },
   unknown_model: { status: 422, title: "The model is not here" },
   memory: { status: 422, title: "The job does not fit into the device's memory" },
-  untrainable: { status: 422, title: "The pictures cannot be trained on with these options" },
+  untrainable: { status: 422, title: "The pictures and the options do not go together" },
   rate_limited: { status: 429, title: "Too many requests" },
   crashed: { status: 500, title: "The GPU worker died again and again" },
   internal: { status: 500, title: "Something went wrong inside the server" },

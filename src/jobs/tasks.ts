@@ -4,27 +4,19 @@
  */
 import { decodeImage } from "../images/decode.ts";
 import { encodeImage } from "../images/encode.ts";
-import { seenSize } from "../nets/vit.ts";
 import { applyGenerator } from "../splice/apply.ts";
 import { generatorSlab } from "../splice/checkpoint.ts";
-import type { Size } from "../splice/augment.ts";
-import { extractFeatures } from "../splice/features.ts";
-import { paintLook } from "../splice/look.ts";
-import { lookProblems, numbered } from "../splice/look_options.ts";
+import { extractFeatures, featureMetadata, layersProblem, wantedLayers } from "../splice/features.ts";
+import { paintLook, tooMuch } from "../splice/look.ts";
+import { lookProblems } from "../splice/look_options.ts";
 import { type Recipe, vitSize } from "../splice/recipe.ts";
 import { writeSafetensors } from "../weights/safetensors.ts";
 import { loadWeights, modelName } from "../weights/store.ts";
 import { refuse } from "./blame.ts";
-import { Fault, type FieldError } from "./job.ts";
 import type { Task } from "./messages.ts";
 import type { Warm } from "./warm.ts";
 import { refuseLongWebp } from "./webp.ts";
 import { writeWhole } from "./write_whole.ts";
-
-/** Pixels of all pictures that attention paints side by side: as many as one picture may have. */
-const MOST_PAINTED = 64e6;
-/** Patches whose components are looked for: it takes seconds, and the worker's job waits. */
-const MOST_PATCHES = 3200;
 
 /** Does it; what it makes is on the disk when this resolves. @throws Fault, EngineError, ... */
 export async function perform(task: Task, warm: Warm): Promise<void> {
@@ -50,15 +42,13 @@ export async function perform(task: Task, warm: Warm): Promise<void> {
 
 async function features(task: Extract<Task, { task: "features" }>, warm: Warm): Promise<void> {
   const extractor = await warm.extractor(task.model);
-  const { depth, native, patch } = extractor.vit;
+  const { depth, native } = extractor.vit;
+  const model = modelName(task.model);
   const recipe: Recipe = task.recipe;
-  const layers = task.layers.length > 0 ? task.layers : [depth - 1];
-  if (layers.some((layer) => layer >= depth)) {
-    const message = `Cannot use layers = ${layers}: ${modelName(task.model)} has ${numbered(depth, "block")}`;
-    throw new Fault("invalid_options", message, { errors: [{ field: "layers", message }] });
-  }
+  const layers = wantedLayers(task.layers, depth);
+  refuse([layersProblem(layers, { model, depth })]);
   const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });
-  const { tensors, grid, seen } = await warm.withRuntime((runtime, memoryLimit) =>
+  const features = await warm.withRuntime((runtime, memoryLimit) =>
     extractFeatures(runtime, {
       extractor,
       picture,
@@ -68,15 +58,7 @@ async function features(task: Extract<Task, { task: "features" }>, warm: Warm): 
       memoryLimit,
     })
   );
-  await writeSafetensors(task.out, tensors, {
-    metadata: {
-      kind: "splice-features",
-      model: modelName(task.model),
-      grid: `${grid.rows}x${grid.cols}`,
-      patch: String(patch),
-      resized: `${seen.height}x${seen.width}`,
-    },
-  });
+  await writeSafetensors(task.out, features.tensors, { metadata: featureMetadata(features, model) });
 }
 
 type LookTask = Extract<Task, { task: "look" }>;
@@ -87,29 +69,10 @@ async function lookAt(task: LookTask, warm: Warm): Promise<void> {
   const { vit } = extractor;
   refuse(lookProblems(look, { model: modelName(task.model), ...vit }));
   const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });
-  refuse([tooMuch(look, { ...vit, picture })]);
+  refuse([tooMuch(look, { vit, picture })]);
   const { painted } = await warm.withRuntime((runtime, memoryLimit) =>
     paintLook(runtime, { look, extractor, picture, memoryLimit })
   );
   refuseLongWebp(painted, format);
   await writeWhole(out, await encodeImage(painted, format));
-}
-
-/** What would keep the worker from its job for too long, or take all memory there is. */
-function tooMuch(
-  { look, options }: LookTask["look"],
-  { heads, native, patch, picture }: { heads: number; native: number; patch: number; picture: Size },
-): FieldError | null {
-  const pixels = heads * picture.width * picture.height;
-  if (look === "attention" && options.head === undefined && pixels > MOST_PAINTED) {
-    const message = `Cannot paint all ${heads} heads of a photograph of ${picture.width} x ${picture.height}: ` +
-      `together that is more than ${MOST_PAINTED / 1e6} megapixels; name one head, or scale the photograph down`;
-    return { field: "head", message };
-  }
-  const { side, longest } = vitSize(options, native);
-  const seen = seenSize(picture.height, picture.width, side, longest);
-  const patches = Math.floor(seen.height / patch) * Math.floor(seen.width / patch);
-  if (look !== "pca" || patches <= MOST_PATCHES) return null;
-  const message = `Cannot use vit_side = ${side}: that is ${patches} patches, and ${MOST_PATCHES} are the most here`;
-  return { field: "vit_side", message };
 }

@@ -64,7 +64,7 @@ export function addCalls(shared: Shared): void {
     request: { body: featuresForm.body },
     responses: {
       200: file("Tensors as safetensors", "application/octet-stream"),
-      ...problems(...uploadFaults, "unknown_model", "memory", "crashed"),
+      ...problems(...uploadFaults, "unknown_model", "memory", "untrainable", "crashed"),
     },
   });
   app.openapi(features, (c) =>

@@ -3,27 +3,36 @@
  * pictures of them; no GPU is asked. Invariant: shares of attention are those of the extractor's own softmax, so with [CLS]'s share of itself they add up to 1.
  */
 import type { Picture } from "../images/picture.ts";
+import { HEAD } from "../weights/names.ts";
 import type { ExtractedFeatures } from "./features.ts";
 import { framed, heatColours, overPhotograph, paintGrid, patchAt, sideBySide } from "./grid_picture.ts";
 
-/** Channels of a head. */
-const HEAD = 64;
+export interface ClsAttentionOptions {
+  /** Of one block, [t, width], [CLS] first; of the queries only [CLS]'s counts. */
+  readonly queries: ArrayLike<number>;
+  readonly keys: ArrayLike<number>;
+  readonly width: number;
+}
 
-/** softmax(q_cls . k / 8) of one block, head by head: what part of its attention [CLS] gives to each patch, [rows * cols]. */
-export function clsAttention({ tensors }: ExtractedFeatures, layer: number): Float32Array[] {
-  const [queries, keys] = ["queries", "keys"].map((name) => tensors.get(`block.${layer}.${name}`)!);
-  const [tokens, width] = keys.shape;
+/** softmax(q_cls . k / 8), head by head: what part of its attention [CLS] gives to each patch, [t - 1]. */
+export function clsAttention({ queries, keys, width }: ClsAttentionOptions): Float64Array[] {
   return Array.from({ length: width / HEAD }, (_, head) => {
-    const scores = Float64Array.from({ length: tokens }, (_, token) => {
+    const scores = Float64Array.from({ length: keys.length / width }, (_, token) => {
       let sum = 0;
-      for (let d = head * HEAD; d < (head + 1) * HEAD; d++) sum += queries.data[d] * keys.data[token * width + d];
+      for (let d = head * HEAD; d < (head + 1) * HEAD; d++) sum += queries[d] * keys[token * width + d];
       return sum / Math.sqrt(HEAD);
     });
     const top = scores.reduce((a, b) => Math.max(a, b), -Infinity);
     const weights = scores.map((score) => Math.exp(score - top));
     const all = weights.reduce((a, b) => a + b);
-    return Float32Array.from(weights.subarray(1), (weight) => weight / all);
+    return weights.subarray(1).map((weight) => weight / all);
   });
+}
+
+/** The mean of all heads, [t - 1]. */
+export function meanAttention(options: ClsAttentionOptions): Float64Array {
+  const heads = clsAttention(options);
+  return heads[0].map((_, i) => heads.reduce((sum, shares) => sum + shares[i] / heads.length, 0));
 }
 
 /** Cosine similarity of one patch's key to those of all patches, [rows * cols]. */
@@ -48,7 +57,8 @@ export interface HeatOptions {
 
 /** Where [CLS] looks: of all heads side by side, or of one. Each is scaled by itself: light is where it looks most. */
 export function attentionPicture({ features, layer, picture, overlay }: HeatOptions, head?: number): Picture {
-  const heads = clsAttention(features, layer);
+  const [queries, keys] = ["queries", "keys"].map((name) => features.tensors.get(`block.${layer}.${name}`)!);
+  const heads = clsAttention({ queries: queries.data, keys: keys.data, width: keys.shape[1] });
   const maps = head === undefined ? heads : [heads[head]];
   const pictures = maps.map((shares) => {
     const heat = paintGrid(heatColours(shares, { least: 0 }), { ...features, ...features.grid }, picture);

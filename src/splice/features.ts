@@ -8,7 +8,9 @@ import type { Picture } from "../images/picture.ts";
 import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../nets/vit.ts";
 import type { HostTensor, StateDict } from "../weights/tensor.ts";
 import { checkSeen, type Extractor, uploadExtractor } from "./extractor.ts";
+import { numbered } from "./look_options.ts";
 import { refuseUnlessItFits, tryPlan } from "./memory.ts";
+import type { OptionError } from "./options.ts";
 
 export interface FeatureOptions {
   readonly extractor: Extractor;
@@ -31,6 +33,31 @@ export interface ExtractedFeatures {
   readonly patch: number;
   /** What the extractor saw, in pixels. */
   readonly seen: { readonly height: number; readonly width: number };
+}
+
+/** The blocks that are asked for, in order and each once; where none is, the last. */
+export function wantedLayers(asked: readonly number[], depth: number): number[] {
+  return asked.length === 0 ? [depth - 1] : [...new Set(asked)].sort((a, b) => a - b);
+}
+
+/** Why a model has not all of these blocks; null if it has. */
+export function layersProblem(
+  layers: readonly number[],
+  { model, depth }: { readonly model: string; readonly depth: number },
+): OptionError | null {
+  if (layers.every((layer) => layer < depth)) return null;
+  return { field: "layers", message: `Cannot use layers = ${layers}: ${model} has ${numbered(depth, "block")}` };
+}
+
+/** What a file of features says of itself. */
+export function featureMetadata({ grid, patch, seen }: ExtractedFeatures, model: string): Record<string, string> {
+  return {
+    kind: "splice-features",
+    model,
+    grid: `${grid.rows}x${grid.cols}`,
+    patch: String(patch),
+    resized: `${seen.height}x${seen.width}`,
+  };
 }
 
 /** @throws EngineError with a vit_side that fits, if this one does not. */

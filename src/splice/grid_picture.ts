@@ -70,16 +70,27 @@ const SCALE = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec9
   [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
 );
 
-/** Numbers as colours, planar RGB [3, n]: dark for `least`, light for `most`, which are the numbers' own unless given. */
+/** Numbers that differ by less than this part of themselves are the same number, but for rounding. */
+const ROUNDING = 1e-5;
+
+/**
+ * Numbers as colours, planar RGB [3, n]: dark for `least`, light for `most`, which are the numbers' own unless given. Where all are the same they are `most`, if that is
+ * given, and else `least`.
+ */
 export function heatColours(
-  values: Float32Array,
+  values: ArrayLike<number>,
   { least, most }: { readonly least?: number; readonly most?: number } = {},
 ): Float32Array {
-  const low = least ?? values.reduce((a, b) => Math.min(a, b), Infinity);
-  const high = most ?? values.reduce((a, b) => Math.max(a, b), -Infinity);
+  let [low, high] = [least ?? Infinity, most ?? -Infinity];
+  for (let i = 0; i < values.length; i++) {
+    if (least === undefined) low = Math.min(low, values[i]);
+    if (most === undefined) high = Math.max(high, values[i]);
+  }
+  const differ = high - low > ROUNDING * Math.max(Math.abs(high), Math.abs(low));
+  const same = most === undefined ? 0 : 1;
   const out = new Float32Array(3 * values.length);
-  for (const [i, value] of values.entries()) {
-    const share = high > low ? Math.min(Math.max((value - low) / (high - low), 0), 1) : 0;
+  for (let i = 0; i < values.length; i++) {
+    const share = differ ? Math.min(Math.max((values[i] - low) / (high - low), 0), 1) : same;
     const at = share * (SCALE.length - 1);
     const before = Math.min(Math.floor(at), SCALE.length - 2);
     for (let c = 0; c < 3; c++) {
@@ -125,11 +136,11 @@ export function framed(picture: Picture, { row, col }: { row: number; col: numbe
 /** Pixels of white between pictures that stand side by side. */
 const GAP = 8;
 
-/** Pictures of one size in rows of about as many as there are rows, on white. */
+/** Pictures of one size in even rows, on white, so that the whole is about square. */
 export function sideBySide(pictures: readonly Picture[]): Picture {
   const [{ width, height }] = pictures;
-  const across = Math.ceil(Math.sqrt(pictures.length * height / width)); // so that the whole is about square
-  const down = Math.ceil(pictures.length / across);
+  const down = Math.ceil(pictures.length / Math.ceil(Math.sqrt(pictures.length * height / width)));
+  const across = Math.ceil(pictures.length / down);
   const whole = { width: across * (width + GAP) - GAP, height: down * (height + GAP) - GAP };
   const data = new Float32Array(3 * whole.width * whole.height).fill(1);
   for (const [i, picture] of pictures.entries()) {

@@ -4,10 +4,13 @@
  */
 import type { Runtime } from "../engine/mod.ts";
 import type { Picture } from "../images/picture.ts";
+import { seenSize } from "../nets/vit.ts";
 import { attentionPicture, similarityPicture } from "./attention_maps.ts";
+import type { Size } from "./augment.ts";
 import type { Extractor } from "./extractor.ts";
 import { type ExtractedFeatures, extractFeatures } from "./features.ts";
 import { type Look, pixelAt } from "./look_options.ts";
+import type { OptionError } from "./options.ts";
 import { pcaPicture } from "./pca.ts";
 import { vitSize } from "./recipe.ts";
 
@@ -18,7 +21,37 @@ export interface LookedAt {
   readonly grid: ExtractedFeatures["grid"];
 }
 
-/** `look` must be without `lookProblems`. @throws EngineError with a vit_side that fits, if this one does not. */
+/** Pixels of all pictures that attention paints side by side: as many as one picture may have. */
+const MOST_PAINTED = 64e6;
+/** Patches whose components are looked for: that many take seconds, and time and memory grow with their square. */
+const MOST_PATCHES = 3200;
+
+/** Why a look would take too long, or all memory there is; null if it would not. */
+export function tooMuch(
+  { look, options }: Look,
+  { vit: { heads, native, patch }, picture }: { readonly vit: Extractor["vit"]; readonly picture: Size },
+): OptionError | null {
+  if (look === "attention" && options.head === undefined && heads * picture.width * picture.height > MOST_PAINTED) {
+    const message = `Cannot paint all ${heads} heads of a photograph of ${picture.width} x ${picture.height}: ` +
+      `together that is more than ${MOST_PAINTED / 1e6} megapixels; name one head, or scale the photograph down`;
+    return { field: "head", message };
+  }
+  if (look !== "pca") return null;
+  const patchesAt = (vit_side: number) => {
+    const { side, longest } = vitSize({ ...options, vit_side }, native);
+    const seen = seenSize(picture.height, picture.width, side, longest);
+    return Math.floor(seen.height / patch) * Math.floor(seen.width / patch);
+  };
+  const asked = options.vit_side ?? native;
+  let fits = asked;
+  while (patchesAt(fits) > MOST_PATCHES) fits--;
+  if (fits === asked) return null;
+  const message = `Cannot use vit_side = ${asked}: the photograph would be seen as ${patchesAt(asked)} patches, and ` +
+    `components are found of ${MOST_PATCHES} at most; vit_side ${fits} would do`;
+  return { field: "vit_side", message };
+}
+
+/** `look` must be without `lookProblems`, and not `tooMuch`. @throws EngineError with a vit_side that fits, if this one does not. */
 export async function paintLook(
   runtime: Runtime,
   { look, extractor, picture, memoryLimit }: {

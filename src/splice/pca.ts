@@ -3,7 +3,8 @@
  * other, one a colour channel. Parts that look alike to the extractor get like colours. (Tumanyan et al. 2022, figure 5b.)
  *
  * Principal components by orthogonal iteration, in f64 on the host: a block of eight columns against a matrix of some hundred rows is little work for a GPU and asks
- * for more digits than f32 has. Signs are scikit-learn's: of each component the largest score is positive.
+ * for more digits than f32 has. Scores are scikit-learn's up to sign; here the largest of each component is positive, as
+ * scikit-learn had it before version 1.5, which goes by the directions instead.
  */
 import type { Picture } from "../images/picture.ts";
 import { randomStream } from "../engine/mod.ts";
@@ -20,7 +21,8 @@ const MOST_ITERATIONS = 2000;
 const CHANNELS = 3;
 
 /**
- * Scores of `count` principal components: the rows of `data` [rows, columns], less their mean, along the directions of greatest variance; [rows, count].
+ * Scores of `count` principal components: the rows of `data` [rows, columns], less their mean, along the directions of greatest variance; [rows, count]. Of each column the number
+ * of largest size is positive.
  * Where there is less variance than that, scores are 0.
  */
 export function principalScores(

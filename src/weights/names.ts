@@ -15,7 +15,8 @@ export type VitDescription = {
   readonly mlpRatio: number;
 };
 
-const HEAD = 64;
+/** Channels of a head: of every DINO-ViT, whatever its width. */
+export const HEAD = 64;
 const DEPTH_LIMIT = 256;
 const EXPECTED =
   "A DINO-ViT under the published names (cls_token, pos_embed, patch_embed.proj, blocks.0.attn.qkv, ...) " +

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import bundled from "../../models/manifest.json" with { type: "json" };
-import { checkGenerator, prepareVit, type VitDescription } from "./names.ts";
+import { checkGenerator, HEAD, prepareVit, type VitDescription } from "./names.ts";
 import { decodePth } from "./pth.ts";
 import { decodeSafetensors } from "./safetensors.ts";
 import { listNames, messageOf, quote, readWholeFile, type Weights, WeightsError } from "./tensor.ts";
@@ -21,7 +21,7 @@ const ModelEntry = z.strictObject({
   file: z.string().regex(NAME),
   about: z.string(),
   licence: z.string(),
-  dim: count.multipleOf(64),
+  dim: count.multipleOf(HEAD),
   depth: count,
   patch: count,
   native: count,

@@ -45,9 +45,9 @@ gpuTest(
         assert.deepEqual(await stopped("/v1/features", features()), ["untrainable", "image"]);
         assert.deepEqual(await stopped("/v1/pca", pca({ vit_side: 32, vit_longest: 64 })), ["untrainable", "image"]);
         assert.deepEqual(await stopped("/v1/features", features([1, 2])), ["invalid_options", "layers"]);
-  
+
         await Deno.writeFile(picture, await encodeImage(tinyPicture(50, 37, 1), "png"));
-      assert.deepEqual(await stopped("/v1/pca", pca({ vit_side: 1024 })), ["invalid_options", "vit_side"]);
+        assert.deepEqual(await stopped("/v1/pca", pca({ vit_side: 1024 })), ["invalid_options", "vit_side"]);
         await perform(features(), warm);
         const { tensors, metadata } = await readSafetensors(out);
         assert.ok(tensors.has("block.1.keys") && !tensors.has("block.0.keys"), "without any: the last block");

@@ -7,6 +7,7 @@
 import { compile, f32, input, type Interpolation, type Loaded, type Runtime, type Value } from "../engine/mod.ts";
 import { fitPicture, type Picture } from "../images/picture.ts";
 import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../nets/vit.ts";
+import { meanAttention } from "./attention_maps.ts";
 import { checkSeen, type Extractor, uploadExtractor } from "./extractor.ts";
 import { refuseUnlessItFits, tryPlan } from "./memory.ts";
 import { type Foreground, foregroundOf, intersectionOverUnion } from "./normalised_cut.ts";
@@ -138,7 +139,7 @@ export function openEvaluator(runtime: Runtime, options: EvaluatorOptions): Eval
       covered: { height: rows * patch / seen.height, width: cols * patch / seen.width },
       cls: tokens.slice(0, dim),
       similarity: await read("similarity"),
-      attention: attentionOfCls(queries, keys, dim),
+      attention: meanAttention({ queries, keys, width: dim }),
     };
   }
 
@@ -202,25 +203,6 @@ export function summarise(all: readonly Evaluation[]): Record<"mean" | "deviatio
 export function distanceText(value: number): string {
   if (value === 0) return "0";
   return value.toFixed(Math.min(8, Math.max(0, 2 - Math.floor(Math.log10(value)))));
-}
-
-/** [CLS]'s attention to the patches, the mean of its heads of 64 channels: [t - 1]. */
-function attentionOfCls(queries: Float32Array, keys: Float32Array, dim: number): Float64Array {
-  const head = 64;
-  const tokens = keys.length / dim;
-  const mean = new Float64Array(tokens - 1);
-  for (let from = 0; from < dim; from += head) {
-    const logits = Float64Array.from({ length: tokens }, (_, t) => {
-      let sum = 0;
-      for (let c = from; c < from + head; c++) sum += queries[c] * keys[t * dim + c];
-      return sum / Math.sqrt(head);
-    });
-    const top = Math.max(...logits);
-    const powers = logits.map((value) => Math.exp(value - top));
-    const total = powers.reduce((sum, value) => sum + value, 0);
-    for (let t = 1; t < tokens; t++) mean[t - 1] += powers[t] / total / (dim / head);
-  }
-  return mean;
 }
 
 function meanSquare(a: Float32Array, b: Float32Array): number {

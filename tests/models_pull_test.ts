@@ -19,7 +19,7 @@ Deno.test("models: pull says how far it is, goes on after a kill, and is stopped
       const child = start(pull);
       const errors = linesOf(child.stderr);
       assert.match((await errors.next()).value!, /^mine: \d\.\d+ MB of \d\.\d+ MB/);
-      while (!(await partSizes(folder)).some((size) => size >= 50_000)) {
+      while ((await Deno.stat(await partPath(folder)).catch(() => null))?.size !== 50_000) {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
       child.kill(signal);
@@ -33,6 +33,8 @@ Deno.test("models: pull says how far it is, goes on after a kill, and is stopped
         assert.equal(rest.at(-1), `Stopped. The next \`${again}\` goes on from here.`);
       }
       assert.ok(!existsSync(`${folder}/store/mine.safetensors`));
+      // After a kill only what is surely on the disk counts, at least the first piece.
+      if (signal === "SIGKILL") await Deno.truncate(await partPath(folder), 1000);
     }
     held = false;
     const { code, out, err } = await ended(start(pull));
@@ -42,9 +44,11 @@ Deno.test("models: pull says how far it is, goes on after a kill, and is stopped
       out,
       /^mine is here: \S+\/store\/mine\.safetensors, .* from http:\S+\/vit\.pth \(SHA-256 \w{64}\), licence CC0 1\.0\n$/,
     );
-    const ranges = server.asked.map(({ headers }) => headers.get("range"));
-    assert.deepEqual([ranges.length, ranges[0], ranges[2]], [3, undefined, "bytes=50000-"]);
-    assert.match(ranges[1]!, /^bytes=[1-9]\d*-$/, "a kill may cost what was not on the disk yet");
+    assert.deepEqual(server.asked.map(({ headers }) => headers.get("range")), [
+      undefined,
+      "bytes=1000-",
+      "bytes=50000-",
+    ]);
     assert.match((await ended(start(pull))).out, /^mine is here already: /);
     assert.deepEqual(await ended(start([...pull, "--quiet"])), { code: 0, out: "", err: "" });
     await models("import", "vit.bin", "--name", "taken");
@@ -54,12 +58,11 @@ Deno.test("models: pull says how far it is, goes on after a kill, and is stopped
     );
   }));
 
-async function partSizes(folder: string): Promise<number[]> {
-  const sizes: number[] = [];
+async function partPath(folder: string): Promise<string> {
   for await (const { name } of Deno.readDir(`${folder}/store/.fetch`)) {
-    if (name.endsWith(".part")) sizes.push((await Deno.stat(`${folder}/store/.fetch/${name}`)).size);
+    if (/^mine-\w{8}\.part$/.test(name)) return `${folder}/store/.fetch/${name}`;
   }
-  return sizes;
+  return `${folder}/store/none yet`;
 }
 
 Deno.test("models: two processes that pull at once fetch once", () =>
@@ -109,7 +112,7 @@ Deno.test("models: proxies are those of the environment", () =>
     assert.deepEqual(plain, { code: 0, out: "", err: "" });
     const tunnel = await pull("yours", "https://weights.invalid/vit.pth", { HTTPS_PROXY: proxy.address });
     assert.equal(tunnel.code, 1);
-    assert.match(tunnel.err, /cannot be reached/);
+    assert.match(tunnel.err, /cannot be reached \(.*: the proxy that HTTPS_PROXY names refuses the connection\)/);
     assert.deepEqual(proxy.asked.map(({ path }) => path), [
       "http://weights.invalid/vit.pth",
       ...Array(2).fill("weights.invalid:443"),

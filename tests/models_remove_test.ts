@@ -6,7 +6,7 @@ import { WeightsError } from "../src/weights/tensor.ts";
 import { verifyModel } from "../src/weights/verify.ts";
 import { atDesk, bin, isOneLine } from "./support/models_desk.ts";
 import { files, serveFiles, type Store, withStore } from "./support/models_folder.ts";
-import { fileAnswer } from "./support/raw_server.ts";
+import { fileAnswer, statusAnswer } from "./support/raw_server.ts";
 import { madeUpVit, small, torchFile } from "./support/vit_files.ts";
 
 const { signal } = new AbortController();
@@ -144,6 +144,21 @@ Deno.test("pull: an address that was chosen is not passed over for a file put th
     }
     assert.equal(server.asked.length, 0);
     assert.equal((await pull("hand", url, { chosen: true })).did, "fetched");
+  }));
+
+Deno.test("pull: a chosen address that leads to no weights is not recommended for doing it by hand", () =>
+  withStore(async ({ pull, names }) => {
+    await using server = serveFiles((asked) =>
+      asked.path === "/round.pth"
+        ? statusAnswer("302 Found", "location: /round.pth")
+        : fileAnswer(asked, new TextEncoder().encode("<!doctype html>"))
+    );
+    await assert.rejects(
+      pull("mine", `${server.address}/page.pth`, { chosen: true }),
+      /it is a web page, not the weights\. Fetch the file itself, not the page about it\. Nothing was kept of it$/,
+    );
+    await assert.rejects(pull("mine", `${server.address}/round.pth`), /round\.pth leads nowhere \(Maximum number of/);
+    assert.deepEqual(await names(), []);
   }));
 
 Deno.test("remove: as a command it says what it removed, and the model is no longer there", () =>

@@ -93,11 +93,20 @@ function dispute(headers: Headers, { range, from, facts }: Claim): string | null
 
 /** @throws FetchError before the bytes of another file have travelled. */
 function checkSize(total: number | null, { url, expected }: Pick<Request, "url" | "expected">): void {
-  if (total === null || (total <= LARGEST && (expected.bytes ?? total) === total)) return;
-  throw new FetchError(
-    `${url} is a file of ${total} bytes, and ${expected.bytes ?? `at most ${LARGEST}`} are expected`,
-    { elsewhere: false },
-  );
+  if (total === null) return;
+  if (total > LARGEST) {
+    throw new FetchError(
+      `${url} is a file of ${total} bytes, more than the 4 GiB this program reads: use a smaller model`,
+      {
+        elsewhere: false,
+      },
+    );
+  }
+  if ((expected.bytes ?? total) !== total) {
+    throw new FetchError(`${url} is a file of ${total} bytes, and ${expected.bytes} are expected`, {
+      elsewhere: false,
+    });
+  }
 }
 
 /** The byte it begins at (none in a 416) and the file's size (a server may not know it); null if the header says nothing of the kind. */

@@ -7,6 +7,7 @@ import { LARGEST, readAnswer, type Request } from "./answer.ts";
 import { appendPart, describePart, discardPart, openPart } from "./part.ts";
 import { FetchError, reasonOf, Setback } from "./setback.ts";
 import { sha256OfFile } from "./store.ts";
+import { messageOf } from "./tensor.ts";
 
 /** How long to try: attempts in a row without progress, the first pause (it doubles), the longest, and how long a silence is borne; in ms. */
 export type Patience = {
@@ -111,6 +112,7 @@ async function attempt(
     if (from > 0 && validator) headers["if-range"] = validator;
     const both = AbortSignal.any([signal, silence.signal]);
     const response = await fetch(url, { headers, signal: both }).catch((error) => {
+      if (/redirect/i.test(messageOf(error))) throw new FetchError(`${url} leads nowhere (${reasonOf(error)})`);
       throw setback(error, { unreachable: true });
     });
     const { start, facts } = await readAnswer(response, { url, path, from, part, expected });

@@ -37,7 +37,8 @@ async function openLock(folder: string, name: string): Promise<Deno.FsFile> {
     await Deno.mkdir(workFolder(folder), { recursive: true });
     return await Deno.open(join(workFolder(folder), `${name}.lock`), { create: true, write: true });
   } catch (cause) {
-    const why = cause instanceof Deno.errors.PermissionDenied ? "permission denied" : messageOf(cause);
+    const denied = cause instanceof Deno.errors.PermissionDenied || cause instanceof Deno.errors.NotCapable;
+    const why = denied ? "permission denied" : messageOf(cause);
     throw new WeightsError(
       `Cannot keep models in ${folder}: ${why}. Check the folder and its permissions, or name another with --models.`,
       { cause },

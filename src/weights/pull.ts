@@ -61,7 +61,9 @@ export async function pullModel(name: string, options: PullOptions): Promise<Pul
         if (i + 1 < options.sources.length) onNote(`${error.message}; trying ${options.sources[i + 1].url}`);
       }
     }
-    const remedy = last?.elsewhere ? byHand(name, options) : "Nothing was kept of it";
+    // By hand the same would come from an address that leads to no weights; in front of a published one stands perhaps only a page to log in.
+    const useless = !last?.elsewhere || (options.chosen && last.cause instanceof WeightsError);
+    const remedy = useless ? "Nothing was kept of it" : byHand(name, options);
     throw new WeightsError(`Cannot fetch ${name}: ${messageOf(last).replace(/\.$/, "")}. ${remedy}`, { cause: last });
   }, { folder: own, signal, onWait });
 }
@@ -115,6 +117,7 @@ async function fetchInto(name: string, source: PullSource, options: PullOptions)
     });
   } catch (error) {
     if (!(error instanceof FetchError) || error.elsewhere) throw error;
+    if (source.bytes === undefined && source.sha256 === undefined && first === undefined) throw error;
     if (source.sha256 !== undefined || first === undefined) {
       throw new FetchError(`${error.message}: another --source or a newer version of Splice may have the right one`, {
         elsewhere: false,

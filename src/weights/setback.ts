@@ -33,9 +33,10 @@ export class Setback extends Error {
 export function reasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const text = messageOf(cause).replace(/^.*?client error \(\w+\): /s, "").replace(
-    /^error sending request for url \(\S*\): /,
+    /^(?:error sending request for url \(\S*\)|Fetch failed): /,
     "",
   );
+  if (/tunnel/i.test(text)) return `${text}: the proxy that HTTPS_PROXY names refuses the connection`;
   return /certificate/i.test(text)
     ? `${text}; if a proxy of yours signs connections anew, DENO_TLS_CA_STORE=system trusts what your system trusts`
     : text;

@@ -1,6 +1,7 @@
 /** `splice models` as its users meet it: help, bad usage, import, list and verify, in the launcher's own process and permissions. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
+import { examine } from "../src/cli/examination.ts";
 import { ended } from "./support/desk.ts";
 import { atDesk, isOneLine } from "./support/models_desk.ts";
 
@@ -117,6 +118,10 @@ Deno.test("models: import, list, verify", () =>
       /Cannot trust \S+: its SHA-256 is \w{64}, and \w{64} was stored\..* Run `splice models remove mine`, then pull or import it again\.$/m,
     );
     isOneLine(differs.err);
+    const examined: string[] = [];
+    await examine((line) => void examined.push(line), `${folder}/store`);
+    const remedy = `-> Run \`splice models remove mine --models ${folder}/store\`, then pull or import it again`;
+    assert.ok(examined.some((line) => line.startsWith("FAIL") && line.endsWith(remedy)), examined.join("\n"));
     const absent = await models("verify", "dino-vits8", "--models", "my store");
     assert.deepEqual([absent.code, absent.out], [1, ""]);
     assert.match(absent.err, /Fetch it: `splice models pull dino-vits8 --models 'my store'`\.$/m);

@@ -5,6 +5,7 @@ import { openGpu } from "../engine/mod.ts";
 import { megabytes } from "../splice/memory.ts";
 import { copyAt } from "../weights/record.ts";
 import { listModels, sha256OfFile, verifySha256 } from "../weights/store.ts";
+import { remedyFor } from "../weights/verify.ts";
 import { modelStore } from "./surroundings.ts";
 
 type Verdict = "ok" | "note" | "FAIL";
@@ -102,7 +103,7 @@ async function examineModels(say: Say, models: string | undefined): Promise<void
       present += 1;
       say("ok", "model", `${name}: ${path}${sum === undefined ? "" : ", checksum right"}`);
     } catch (error) {
-      say("FAIL", "model", error instanceof Error ? error.message : String(error));
+      say("FAIL", "model", error instanceof Error ? error.message : String(error), remedyFor(name, store));
     }
   }
   if (present === 0) say("FAIL", "model", "no usable model is here", "restore models/ from the repository");

@@ -35,7 +35,7 @@ export async function surveyModels(given: string | undefined): Promise<Survey> {
     let copy: Copy | null = null;
     let problem: string | null = null;
     try {
-      copy = path === null ? null : await copyAt(path);
+      copy = path === null ? null : await copyAt(path, undefined, { named });
     } catch (error) {
       problem = error instanceof Error ? error.message : String(error);
     }

@@ -15,19 +15,22 @@ export type Verified = {
   readonly vit: VitDescription;
 };
 
+/** What to do about a model whose file or record is damaged. */
+export function remedyFor(name: string, { named = "" }: Pick<StoreOptions, "named">): string {
+  const entry = MODELS.find((model) => model.name === name);
+  if (entry?.sources.length === 0) return "Restore models/ from the repository";
+  const again = entry === undefined ? "pull or import it again" : `\`splice models pull ${name}${named}\``;
+  return `Run \`splice models remove ${name}${named}\`, then ${again}`;
+}
+
 /** Reads a model's file twice over. @throws WeightsError if it is not there, is not what was stored, or does not load; it says what to do. */
 export async function verifyModel(name: string, options: StoreOptions): Promise<Verified> {
   const path = await findModel(name, options);
   const entry = MODELS.find((model) => model.name === name);
   const sha256 = await sha256OfFile(path);
-  const { named = "" } = options;
-  const copy = entry?.sha256 === undefined ? await copyAt(path, sha256, { named }) : null;
-  const expected = entry?.sha256 ?? copy?.sha256;
-  const remedy = entry?.sources.length === 0
-    ? "Restore models/ from the repository"
-    : `Run \`splice models remove ${name}${named}\`, then ${
-      entry === undefined ? "pull or import it again" : `\`splice models pull ${name}${named}\``
-    }`;
+  const { named } = options;
+  const expected = entry?.sha256 ?? (await copyAt(path, sha256, { named }))?.sha256;
+  const remedy = remedyFor(name, options);
   if (expected !== undefined && expected !== sha256) {
     throw new WeightsError(
       `Cannot trust ${path}: its SHA-256 is ${sha256}, and ${expected} was stored. It has been changed or damaged. ${remedy}.`,

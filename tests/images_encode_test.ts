@@ -1,8 +1,8 @@
 /** What is written can be read back: PNG without loss and always as the same bytes, JPEG nearly; and pictures are scaled down as a good filter does. */
 import assert from "node:assert/strict";
 import { decodeImage, examineImage } from "../src/images/decode.ts";
-import { encodeImage } from "../src/images/encode.ts";
-import { fitPicture, type Picture } from "../src/images/picture.ts";
+import { encodeImage, sizeProblem } from "../src/images/encode.ts";
+import { fitPicture, ImageError, type Picture } from "../src/images/picture.ts";
 
 function paint(width: number, height: number, value: (c: number, y: number, x: number) => number): Picture {
   const data = new Float32Array(3 * height * width);
@@ -82,4 +82,17 @@ Deno.test("images: examining a file tells its size, or what decoding it would", 
   const file = await encodeImage(paint(80, 33, () => 0.25), "png");
   assert.deepEqual(await examineImage(file, { label: "the PNG" }), { width: 80, height: 33 });
   await assert.rejects(examineImage(file.subarray(0, file.length - 60), { label: "the PNG" }), /Cannot read the PNG/);
+});
+
+Deno.test("images: what a format cannot hold is refused with a format that can", async () => {
+  for (const [format, width] of [["webp", 16_384], ["png", 65_536], ["jpeg", 65_536]] as const) {
+    assert.equal(sizeProblem({ width: width - 1, height: 9 }, format), null);
+    assert.ok((await encodeImage(paint(width - 1, 2, () => 0.5), format)).length > 0);
+    await assert.rejects(
+      encodeImage(paint(width, 2, () => 0.5), format),
+      (error: unknown) => error instanceof ImageError && error.code === "too_large",
+    );
+  }
+  assert.match(sizeProblem({ width: 9, height: 20_000 }, "webp")!, /9 x 20000 .* WebP, .* 16383 a side; choose PNG/);
+  assert.match(sizeProblem({ width: 9, height: 70_000 }, "webp")!, /; make it smaller$/);
 });

@@ -1,7 +1,7 @@
 /** `splice apply`: renders any picture, at its own size, with a trained generator. */
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { checkWritable, clashes, formatProblem, readPicture, writePicture } from "./files.ts";
+import { checkSize, checkWritable, clashes, formatProblem, readPicture, writePicture } from "./files.ts";
 import { type Common, EXIT, quietFlag, UsageError, verboseFlag } from "./usage.ts";
 
 interface ApplyOptions extends Common {
@@ -43,6 +43,7 @@ async function apply(options: ApplyOptions): Promise<number> {
   const { applyGenerator } = await import("../splice/apply.ts");
   const slab = generatorSlab((await loadWeights(generator)).tensors, generator);
   const picture = await readPicture(image);
+  checkSize({ path: out, flag: "--out" }, picture);
   const rendered = await withRuntime((runtime, memoryLimit) => applyGenerator(runtime, { slab, picture, memoryLimit }));
   await writePicture(out, rendered);
   if (!options.quiet) console.log(`${resolve(out)} is done, ${rendered.width} x ${rendered.height}`);

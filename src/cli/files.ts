@@ -4,7 +4,7 @@
  */
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { decodeImage } from "../images/decode.ts";
-import { encodeImage, type ImageFormat } from "../images/encode.ts";
+import { encodeImage, type ImageFormat, sizeProblem } from "../images/encode.ts";
 import type { Picture } from "../images/picture.ts";
 import { UsageError } from "./usage.ts";
 
@@ -46,8 +46,21 @@ export async function readPicture(path: string): Promise<Picture> {
   return await decodeImage(bytes, { label: path });
 }
 
+/** `path` is one that `formatProblem` has nothing against. @throws Error where it cannot be written, or does not fit the format */
 export async function writePicture(path: string, picture: Picture): Promise<void> {
-  await writeWhole(path, await encodeImage(picture, FORMATS[extname(path).toLowerCase()]));
+  const format = FORMATS[extname(path).toLowerCase()];
+  const problem = sizeProblem(picture, format);
+  if (problem !== null) throw new Error(`Cannot write ${path}: ${problem}`);
+  await writeWhole(path, await encodeImage(picture, format));
+}
+
+/** Refuses, before the work, a result that its format cannot hold; its size is known before it is there. @throws UsageError */
+export function checkSize(
+  { path, flag }: { readonly path: string; readonly flag: string },
+  size: { readonly width: number; readonly height: number },
+): void {
+  const problem = sizeProblem(size, FORMATS[extname(path).toLowerCase()]);
+  if (problem !== null) throw new UsageError([`Cannot write ${flag} ${path}: ${problem}`]);
 }
 
 export async function writeText(path: string, text: string): Promise<void> {

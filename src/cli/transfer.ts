@@ -15,7 +15,7 @@ import { openTrainer, type Trainer } from "../splice/trainer.ts";
 import { seenSize } from "../nets/vit.ts";
 import { writeSafetensors } from "../weights/safetensors.ts";
 import { loadVit, loadWeights, modelName, resolveModel } from "../weights/store.ts";
-import { readPicture, writePicture } from "./files.ts";
+import { checkSize, readPicture, writePicture } from "./files.ts";
 import { type Metrics, openMetrics } from "./metrics.ts";
 import { findCheckpoint, stoppedText } from "./resume.ts";
 import { interruptible, modelStore, withRuntime } from "./surroundings.ts";
@@ -56,6 +56,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
     return recipe.size === undefined ? whole : fitPicture(whole, recipe.size);
   };
   const structure = await picture(transfer.structure);
+  checkSize({ path: transfer.out, flag: "--out" }, structure);
   const appearance = await picture(transfer.appearance);
   const modelPath = await resolveModel(recipe.model, modelStore(transfer.models));
   const extractor = await loadVit(modelPath);

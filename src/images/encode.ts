@@ -2,7 +2,7 @@
  * Pictures out: PNG (lossless, the same bytes for the same pixels) and JPEG by Deno's own encoders, WebP by another: Deno answers a request for it with a PNG.
  * Samples are rounded to 8 bits here and nowhere else.
  */
-import type { Picture } from "./picture.ts";
+import { ImageError, type Picture } from "./picture.ts";
 import { encodeWebp } from "./webp.ts";
 
 export type ImageFormat = "png" | "jpeg" | "webp";
@@ -12,12 +12,34 @@ export interface EncodeOptions {
   readonly quality?: number;
 }
 
-/** Writes a picture as a file of `format`: each sample clamped to [0, 1], then round(sample * 255). */
+/** Pixels a side: WebP's own limit, and that of the encoders of the others. */
+const LONGEST = { webp: 16_383, png: 65_535, jpeg: 65_535 } as const satisfies Record<ImageFormat, number>;
+const NAMES = { webp: "WebP", png: "PNG", jpeg: "JPEG" } as const satisfies Record<ImageFormat, string>;
+
+/** Why a picture of this size, in pixels, cannot be written as `format`, and what to do, to be said behind `Cannot write ...: `; null where it can. */
+export function sizeProblem(
+  { width, height }: { readonly width: number; readonly height: number },
+  format: ImageFormat,
+): string | null {
+  const longest = Math.max(width, height);
+  if (longest <= LONGEST[format]) return null;
+  const remedy = longest <= LONGEST.png ? "choose PNG or JPEG" : "make it smaller";
+  return `a picture of ${width} x ${height} pixels is too large for ${NAMES[format]}, which ends here at ${
+    LONGEST[format]
+  } a side; ${remedy}`;
+}
+
+/**
+ * Writes a picture as a file of `format`: each sample clamped to [0, 1], then round(sample * 255).
+ * @throws ImageError too_large where `sizeProblem` has one
+ */
 export async function encodeImage(
   picture: Picture,
   format: ImageFormat,
   { quality = 0.92 }: EncodeOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
+  const problem = sizeProblem(picture, format);
+  if (problem !== null) throw new ImageError("too_large", `Cannot write this as ${NAMES[format]}: ${problem}`);
   if (format === "webp") return await encodeWebp(picture, quality);
   const bitmap = await createImageBitmap(new Blob([toBmp(picture)], { type: "image/bmp" }));
   const canvas = new OffscreenCanvas(picture.width, picture.height);

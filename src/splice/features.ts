@@ -7,10 +7,12 @@ import { compile, f32, input, type Interpolation, type Runtime, type Value } fro
 import type { Picture } from "../images/picture.ts";
 import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../nets/vit.ts";
 import type { HostTensor, StateDict } from "../weights/tensor.ts";
+import type { Size } from "./augment.ts";
 import { checkSeen, type Extractor, uploadExtractor } from "./extractor.ts";
 import { numbered } from "./look_options.ts";
-import { refuseUnlessItFits, tryPlan } from "./memory.ts";
+import { pictureOption, refuseUnlessItFits, tryPlan } from "./memory.ts";
 import type { OptionError } from "./options.ts";
+import { fitted } from "./step_program.ts";
 
 export interface FeatureOptions {
   readonly extractor: Extractor;
@@ -60,13 +62,13 @@ export function featureMetadata({ grid, patch, seen }: ExtractedFeatures, model:
   };
 }
 
-/** @throws EngineError with a vit_side that fits, if this one does not. */
+/** @throws EngineError with a vit_side or a size of the picture that fits, if this one does not. */
 export async function extractFeatures(runtime: Runtime, options: FeatureOptions): Promise<ExtractedFeatures> {
   const { extractor, picture, layers, resize } = options;
-  const plan = (side: number, longest: number) => {
+  const plan = (side: number, longest: number, { height, width }: Size = picture) => {
     const net = openVit(extractor.vit);
-    const image = input("image", f32(3, picture.height, picture.width));
-    const seen = seenSize(picture.height, picture.width, side, longest);
+    const image = input("image", f32(3, height, width));
+    const seen = seenSize(height, width, side, longest);
     const blocks = vitBlocks(net, prepareImage(net, image, { ...seen, resize }), Math.max(...layers));
     const roots = new Map<string, Value>();
     for (const layer of layers) {
@@ -78,15 +80,21 @@ export async function extractFeatures(runtime: Runtime, options: FeatureOptions)
   const { patch } = extractor.vit;
   checkSeen(picture, { name: "given", patch, side: options.side, longest: options.longest });
   const { seen, roots, memory, compiled } = plan(options.side, options.longest);
+  const { bindingBytes } = runtime.gpu.limits;
   refuseUnlessItFits(memory, {
     action: "extract features",
-    bindingBytes: runtime.gpu.limits.bindingBytes,
+    bindingBytes,
     totalBytes: options.memoryLimit,
-    options: [{
-      name: "vit_side",
-      value: options.side,
-      planAt: (side) => plan(side, Math.floor(options.longest * side / options.side)).memory,
-    }],
+    options: [
+      ...pictureOption("a longest side of", { picture, bindingBytes }, (size) => {
+        return plan(options.side, options.longest, fitted(picture, size)).memory;
+      }),
+      {
+        name: "vit_side",
+        value: options.side,
+        planAt: (side) => plan(side, Math.floor(options.longest * side / options.side)).memory,
+      },
+    ],
   });
   const { prelude, step } = compiled!;
   uploadExtractor(runtime, extractor, [prelude, step]);

@@ -30,10 +30,11 @@ import type { Size } from "./augment.ts";
 import { checkSeen } from "./extractor.ts";
 import type { InversionRecipe } from "./inversion_options.ts";
 import { numbered } from "./look_options.ts";
-import { type MemoryReport, refuseUnlessItFits, tryPlan } from "./memory.ts";
+import { type MemoryReport, pictureOption, refuseUnlessItFits, tryPlan } from "./memory.ts";
 import { meanSquare } from "./objective.ts";
 import { vitSize } from "./recipe.ts";
 import { compileOnce, type StepCache } from "./step_cache.ts";
+import { fitted } from "./step_program.ts";
 
 /** PyTorch's defaults, as the released program has them. */
 export const BETAS = [0.9, 0.999] as const;
@@ -151,12 +152,18 @@ export function planInversion(
     action: "invert",
     bindingBytes,
     totalBytes: memoryLimit,
-    options: [{
-      name: "vit_side",
-      value: side,
-      planAt: (smaller) =>
-        tryPlan(() => compileStep(kind, picture, seenAt(smaller, Math.floor(longest * smaller / side)))).memory,
-    }],
+    options: [
+      ...pictureOption("size", { picture, bindingBytes }, (size) => {
+        const smaller = fitted(picture, size);
+        return tryPlan(() => compileStep(kind, smaller, seenSize(smaller.height, smaller.width, side, longest))).memory;
+      }),
+      {
+        name: "vit_side",
+        value: side,
+        planAt: (smaller) =>
+          tryPlan(() => compileStep(kind, picture, seenAt(smaller, Math.floor(longest * smaller / side)))).memory,
+      },
+    ],
   });
   return { memory, seen, compiled: compiled! };
 }

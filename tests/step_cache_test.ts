@@ -43,6 +43,7 @@ Deno.test("step cache: inversions share a step unless its program is another, an
     assert.notEqual(plan(other), first, JSON.stringify(other));
   }
   assert.notEqual(plan({}, appearance), first);
+  assert.equal(plan({}, { width: 104, height: 88 }), first, "it is seen at the same size");
 });
 
 Deno.test("step cache: the one longest unused goes first", () => {

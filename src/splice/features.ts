@@ -7,12 +7,11 @@ import { compile, f32, input, type Interpolation, type Runtime, type Value } fro
 import type { Picture } from "../images/picture.ts";
 import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../nets/vit.ts";
 import type { HostTensor, StateDict } from "../weights/tensor.ts";
-import type { Size } from "./augment.ts";
 import { checkSeen, type Extractor, uploadExtractor } from "./extractor.ts";
 import { numbered } from "./look_options.ts";
-import { pictureOption, refuseUnlessItFits, tryPlan } from "./memory.ts";
+import { refuseUnlessItFits, tryPlan } from "./memory.ts";
 import type { OptionError } from "./options.ts";
-import { fitted } from "./step_program.ts";
+import { seenPicture } from "./seen_picture.ts";
 
 export interface FeatureOptions {
   readonly extractor: Extractor;
@@ -62,13 +61,13 @@ export function featureMetadata({ grid, patch, seen }: ExtractedFeatures, model:
   };
 }
 
-/** @throws EngineError with a vit_side or a size of the picture that fits, if this one does not. */
+/** @throws EngineError with a vit_side that fits, if this one does not. */
 export async function extractFeatures(runtime: Runtime, options: FeatureOptions): Promise<ExtractedFeatures> {
   const { extractor, picture, layers, resize } = options;
-  const plan = (side: number, longest: number, { height, width }: Size = picture) => {
+  const plan = (side: number, longest: number) => {
     const net = openVit(extractor.vit);
-    const image = input("image", f32(3, height, width));
-    const seen = seenSize(height, width, side, longest);
+    const seen = seenSize(picture.height, picture.width, side, longest);
+    const image = input("image", f32(3, seen.height, seen.width));
     const blocks = vitBlocks(net, prepareImage(net, image, { ...seen, resize }), Math.max(...layers));
     const roots = new Map<string, Value>();
     for (const layer of layers) {
@@ -80,27 +79,21 @@ export async function extractFeatures(runtime: Runtime, options: FeatureOptions)
   const { patch } = extractor.vit;
   checkSeen(picture, { name: "given", patch, side: options.side, longest: options.longest });
   const { seen, roots, memory, compiled } = plan(options.side, options.longest);
-  const { bindingBytes } = runtime.gpu.limits;
   refuseUnlessItFits(memory, {
     action: "extract features",
-    bindingBytes,
+    bindingBytes: runtime.gpu.limits.bindingBytes,
     totalBytes: options.memoryLimit,
-    options: [
-      ...pictureOption("a longest side of", { picture, bindingBytes }, (size) => {
-        return plan(options.side, options.longest, fitted(picture, size)).memory;
-      }),
-      {
-        name: "vit_side",
-        value: options.side,
-        planAt: (side) => plan(side, Math.floor(options.longest * side / options.side)).memory,
-      },
-    ],
+    options: [{
+      name: "vit_side",
+      value: options.side,
+      planAt: (side) => plan(side, Math.floor(options.longest * side / options.side)).memory,
+    }],
   });
   const { prelude, step } = compiled!;
   uploadExtractor(runtime, extractor, [prelude, step]);
   if (prelude) runtime.run((await runtime.load([prelude]))[0]);
   const [program] = await runtime.load([step]);
-  runtime.run(program, new Map([["image", picture.data]]));
+  runtime.run(program, new Map([["image", seenPicture(picture, seen, resize).data]]));
   const tensors = new Map<string, HostTensor>();
   for (const [name, { type }] of roots) {
     tensors.set(name, { shape: type.shape, data: await runtime.readOutput(program, name) });

@@ -35,6 +35,7 @@ import {
   STEP_NOISE,
 } from "./inversion_program.ts";
 import { vitSize } from "./recipe.ts";
+import { seenPicture } from "./seen_picture.ts";
 import type { StepCache } from "./step_cache.ts";
 import { MOST_BATCH, openStepLoop } from "./steps.ts";
 import type { Trainer } from "./trainer.ts";
@@ -83,7 +84,7 @@ export async function openInversion(options: InversionOptions): Promise<Inversio
 
   uploadExtractor(runtime, extractor, [compiled.prelude, compiled.step]);
   const slab = checkpoint?.slab ?? freshSlab(recipe, seen);
-  runtime.writeState(PICTURE, picture.data);
+  runtime.writeState(PICTURE, seenPicture(picture, seen, recipe.resize).data);
   runtime.writeState(NOISE_KEY, noiseKey(recipe.seed, KEPT_NOISE));
   runtime.writeState(SLAB, slab);
   runtime.writeState(`${SLAB}.m`, checkpoint?.first ?? new Float32Array(slab.length));

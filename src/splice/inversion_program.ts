@@ -30,15 +30,14 @@ import type { Size } from "./augment.ts";
 import { checkSeen } from "./extractor.ts";
 import type { InversionRecipe } from "./inversion_options.ts";
 import { numbered } from "./look_options.ts";
-import { type MemoryReport, pictureOption, refuseUnlessItFits, tryPlan } from "./memory.ts";
+import { type MemoryReport, refuseUnlessItFits, tryPlan } from "./memory.ts";
 import { meanSquare } from "./objective.ts";
 import { vitSize } from "./recipe.ts";
 import { compileOnce, type StepCache } from "./step_cache.ts";
-import { fitted } from "./step_program.ts";
 
 /** PyTorch's defaults, as the released program has them. */
 export const BETAS = [0.9, 0.999] as const;
-/** States: the trained numbers (and `.m`, `.v`), the photograph, the key of the noise that stays. */
+/** States: the trained numbers (and `.m`, `.v`), the photograph as the extractor sees it, the key of the noise that stays. */
 export const SLAB = "inversion";
 export const PICTURE = "picture";
 export const NOISE_KEY = "noise_key";
@@ -95,7 +94,7 @@ function paint(
 }
 
 /** A training step. Roots: `losses` f32[1], the mean squared error, and `gradient`. */
-function compileStep({ recipe, vit: description, profile }: InversionKind, picture: Size, seen: Size): Compiled {
+function compileStep({ recipe, vit: description, profile }: InversionKind, seen: Size): Compiled {
   const vit = openVit(description);
   const layer = layerOf(recipe, description);
   const look = (name: string, image: Value) =>
@@ -103,7 +102,7 @@ function compileStep({ recipe, vit: description, profile }: InversionKind, pictu
       name,
       () => vitFeatures(vit, prepareImage(vit, image, { ...seen, resize: recipe.resize }), layer)[recipe.feature](),
     );
-  const target = look("target", state(PICTURE, f32(3, picture.height, picture.width), { trained: false }));
+  const target = look("target", state(PICTURE, f32(3, seen.height, seen.width), { trained: false }));
   const { image, views } = paint(recipe, seen, hasStepNoise(recipe));
   const loss = meanSquare(look("image", image), target);
   const gradient = gradients(loss, views).map((part) => reshape(part, [sizeOf(part.type.shape)]));
@@ -143,27 +142,21 @@ export function planInversion(
   const seenAt = (side: number, longest: number) => seenSize(picture.height, picture.width, side, longest);
   const seen = seenAt(side, longest);
   if (recipe.prior === "unet") priorLevels(seen.height, seen.width);
-  const parts = ["inversion", vit, kind.profile, [picture.width, picture.height], seen, layer];
+  const parts = ["inversion", vit, kind.profile, seen, layer];
   const { feature, prior, resize } = recipe;
   const { memory, compiled } = tryPlan(() =>
-    compileOnce(kind.cache, [...parts, feature, prior, resize], () => compileStep(kind, picture, seen))
+    compileOnce(kind.cache, [...parts, feature, prior, resize], () => compileStep(kind, seen))
   );
   refuseUnlessItFits(memory, {
     action: "invert",
     bindingBytes,
     totalBytes: memoryLimit,
-    options: [
-      ...pictureOption("size", { picture, bindingBytes }, (size) => {
-        const smaller = fitted(picture, size);
-        return tryPlan(() => compileStep(kind, smaller, seenSize(smaller.height, smaller.width, side, longest))).memory;
-      }),
-      {
-        name: "vit_side",
-        value: side,
-        planAt: (smaller) =>
-          tryPlan(() => compileStep(kind, picture, seenAt(smaller, Math.floor(longest * smaller / side)))).memory,
-      },
-    ],
+    options: [{
+      name: "vit_side",
+      value: side,
+      planAt: (smaller) =>
+        tryPlan(() => compileStep(kind, seenAt(smaller, Math.floor(longest * smaller / side)))).memory,
+    }],
   });
   return { memory, seen, compiled: compiled! };
 }

@@ -72,23 +72,6 @@ export interface SizeOption {
   planAt(value: number): MemoryReport;
 }
 
-/**
- * The photograph's longest side as what would make the plan smaller, where the photograph alone [3, height, width] is more than one binding holds: no other size would
- * help then. Else none.
- */
-export function pictureOption(
-  name: string,
-  { picture, bindingBytes }: {
-    readonly picture: { readonly width: number; readonly height: number };
-    readonly bindingBytes: number;
-  },
-  planAt: SizeOption["planAt"],
-): SizeOption[] {
-  const { width, height } = picture;
-  if (3 * 4 * width * height <= bindingBytes) return [];
-  return [{ name, value: Math.max(width, height), planAt }];
-}
-
 const fits = (report: MemoryReport, limits: MemoryLimits) =>
   report.largestBytes <= limits.bindingBytes && report.totalBytes <= (limits.totalBytes ?? Infinity);
 

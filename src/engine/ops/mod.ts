@@ -37,7 +37,7 @@ export { matmul } from "./matmul.ts";
 export { concat, crop, flip, permute, reshape, slice, transpose } from "./movement.ts";
 export { noiseKey, normal } from "./noise.ts";
 export { expand, full, sum, sumAll } from "./broadcast.ts";
-export { type Interpolation, resample } from "./resample.ts";
+export { type Interpolation, resample, resampleOnHost } from "./resample.ts";
 export { batchNorm, layerNorm, mean, softmax } from "./rows.ts";
 
 /** Every op there is. The contract suite walks this list, so an op without cases fails. */

@@ -60,6 +60,13 @@ function eachTap(
   }
 }
 
+function resampled(x: ArrayLike<number>, from: readonly number[], attrs: Attrs): Float64Array {
+  const to = sides(attrs, from[0]);
+  const out = new Float64Array(sizeOf(to));
+  eachTap(from, to, attrs, (o, i, weight) => out[o] += weight * x[i]);
+  return out;
+}
+
 function planes(name: string, x: TensorType, attrs: Attrs): TensorType {
   if (x.shape.length !== 3) throw new EngineError(`Cannot ${name} ${typeText(x)}: needs planes [N,H,W]`);
   return { dtype: x.dtype, shape: sides(attrs, x.shape[0]) };
@@ -92,12 +99,7 @@ function lowering(build: (from: Layout, to: Layout, rest: Interpolated) => Kerne
 const resampleOp: Op = {
   name: "resample",
   infer: ([x], attrs) => planes("resample", x, attrs),
-  meaning([x], [type], attrs) {
-    const to = sides(attrs, type.shape[0]);
-    const out = new Float64Array(sizeOf(to));
-    eachTap(type.shape, to, attrs, (o, i, weight) => out[o] += weight * x[i]);
-    return out;
-  },
+  meaning: ([x], [type], attrs) => resampled(x, type.shape, attrs),
   pullback: (
     { g, inputs: [x], attrs },
   ) => [apply(adjointOp, [g], { ...attrs, height: x.type.shape[1], width: x.type.shape[2] })],
@@ -142,6 +144,18 @@ export function resample(x: Value, options: ResampleOptions): Value {
   if (height === options.height && width === options.width && attrs.scale_y === 1 && attrs.scale_x === 1) return x;
   const planes = reshape(x, [sizeOf(leading), height, width]);
   return reshape(apply(resampleOp, [planes], attrs), [...leading, options.height, options.width]);
+}
+
+/**
+ * Planes x [N, H, W] -> [N, height, width] on the host, by the op's own meaning: for pictures that are larger than what the device has to see of them.
+ */
+export function resampleOnHost(
+  x: ArrayLike<number>,
+  shape: readonly [number, number, number],
+  { height, width, mode }: { readonly height: number; readonly width: number; readonly mode: Interpolation },
+): Float32Array<ArrayBuffer> {
+  const attrs = { mode, height, width, scale_y: shape[1] / height, scale_x: shape[2] / width };
+  return Float32Array.from(resampled(x, shape, attrs));
 }
 
 export const resampleOps: readonly Op[] = [resampleOp, adjointOp];

@@ -28,8 +28,9 @@ export function checkSeen(
 ): void {
   const seen = seenSize(height, width, side, longest);
   if (Math.min(seen.width, seen.height) >= patch) return;
+  const limit = side < patch ? `vit_side (now ${side})` : `vit_longest (now ${longest})`;
   throw new EngineError(
     `Cannot see the ${name} picture of ${width} x ${height}: it would be seen as ${seen.width} x ${seen.height}, less than a ` +
-      `patch of ${patch}; crop it, or raise vit_longest (now ${longest}) or vit_side (now ${side})`,
+      `patch of ${patch}; crop it, or raise ${limit}`,
   );
 }

@@ -55,6 +55,25 @@ Deno.test("sheet: all that is wrong is said at once, each where it stands", () =
   );
 });
 
+Deno.test("sheet: folders' names are short enough for every system, without marks, and those of different names differ", () => {
+  const slugs = (...names: string[]) => {
+    const pairs = names.map((name) => ({ ...pair, name }));
+    const read = parseSheetList(JSON.stringify({ pairs, settings: [{ name: "가".repeat(80) }] }));
+    assert.ok(read.ok, String(!read.ok && read.errors));
+    const { pairs: named, settings } = read.list;
+    for (const { slug } of named) {
+      assert.ok(new TextEncoder().encode(`${slug}--${settings[0].slug}`).length <= 255, slug);
+    }
+    return named.map(({ slug }) => slug);
+  };
+  assert.deepEqual(slugs("Élan, À la carte", "İstanbul", "Ⅷ ﬁne"), ["elan-a-la-carte", "istanbul", "viii-fine"]);
+  assert.deepEqual(slugs("мой", "мои", "が", "か", "की", "का"), ["мой", "мои", "が", "か", "की", "का"]);
+  const many = slugs("각".repeat(80), `${"각".repeat(79)}간`, "𝒜".repeat(40), "각".repeat(40), "각".repeat(41));
+  assert.equal(new Set(many).size, many.length);
+  assert.equal(many[3], "각".repeat(40));
+  assert.match(many[0], /^각+-[0-9a-f]{8}$/);
+});
+
 Deno.test("sheet: the picture has room for every row and column, and shows what failed", () => {
   const picture = { width: 30, height: 20, data: new Float32Array(1800).fill(0.2) };
   const portrait = { width: 20, height: 60, data: new Float32Array(3600).fill(0.2) };

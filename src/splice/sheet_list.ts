@@ -2,6 +2,7 @@
  * What a contact sheet shows: a list of pairs and of settings, as JSON. Every pair is run with every setting; a setting's options are any of a run's, and come over
  * those of the whole list. It opens no picture. Invariant: a list that is accepted has a complete recipe for each setting, and a folder's name of its own for each cell.
  */
+import { createHash } from "node:crypto";
 import { z } from "zod";
 import { parseRecipe, type Recipe } from "./recipe.ts";
 
@@ -98,10 +99,20 @@ function placeOf(path: readonly PropertyKey[]): string {
   return place === "" ? "" : `${place}: `;
 }
 
-/** A name as a folder has it: small letters, digits and hyphens. */
+/** Bytes of a slug. Two of them, and what joins them, are a folder's name, of which systems take 255. */
+const LONGEST_SLUG = 120;
+
+/** A name as a folder has it: small letters, digits and hyphens. What is cut off of a long one stands there as a sum, so that others of its beginning are others. */
 function slugOf(text: string): string {
-  const plain = text.normalize("NFKD").toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, "-").replaceAll(/^-|-$/g, "");
-  return plain === "" ? "unnamed" : plain;
+  const bare = text.normalize("NFKD").toLowerCase().replaceAll(/(\p{Script=Latin})\p{M}+/gu, "$1").normalize("NFC");
+  // In other scripts marks are letters of their own: without them, words would be others.
+  const slug = bare.replaceAll(/[^\p{L}\p{M}\p{N}]+/gu, "-").replaceAll(/^-|-$/g, "") || "unnamed";
+  const bytes = (part: string) => new TextEncoder().encode(part).length;
+  if (bytes(slug) <= LONGEST_SLUG) return slug;
+  const sum = createHash("sha256").update(slug).digest("hex").slice(0, 8);
+  const letters = [...slug];
+  while (bytes(letters.join("")) > LONGEST_SLUG - sum.length - 1) letters.pop();
+  return `${letters.join("").replace(/-$/, "")}-${sum}`;
 }
 
 function doubles(place: string, named: readonly { name: string; slug: string }[]): string[] {

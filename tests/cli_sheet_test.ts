@@ -1,5 +1,6 @@
 /** `splice evaluate` and `splice sheet` from start to end: real processes, real files, an extractor of two blocks. */
 import assert from "node:assert/strict";
+import { examinePhotographs, openPhotographReader, type Photograph, sizedText } from "../src/cli/sheet_photographs.ts";
 import { decodeImage } from "../src/images/decode.ts";
 import { lockFolder } from "../src/jobs/folder_lock.ts";
 import { atDesk, type Desk, ended, jsonLines, pair } from "./support/desk.ts";
@@ -69,6 +70,16 @@ Deno.test("cli: evaluate and sheet say at once what is wrong, and have help with
     assert.deepEqual([busy.code, busy.out], [1, ""]);
     assert.match(busy.err, /^splice: Cannot use s\.cells: another sheet is being made there; .* --data\n$/);
     other.release();
+    await Deno.mkdir(`${folder}/odd.cells/lock`, { recursive: true });
+    await bad(
+      [...sheet, "--data", "odd.cells"],
+      /^splice: Cannot use odd\.cells: odd\.cells\/lock cannot be written \(it is a folder\); .* --data$/,
+    );
+    await writeList(desk, { pairs: Array.from({ length: 60 }, (_, i) => ({ ...couple, name: `pair ${i}` })) });
+    await bad(
+      ["sheet", "--list", "list.json", "--out", "s.webp"],
+      /--out s\.webp: a picture of \d+ x 1\d{4} pixels is too large for WebP, which ends here at 16383 a side; choose PNG/,
+    );
     const example = await splice("sheet", "--example");
     assert.equal(JSON.parse(example.out).settings.length, 4);
   }));
@@ -100,9 +111,28 @@ gpuTest(
       assert.deepEqual([mean.layout_iou, deviation.layout_iou, mean.structure_distance], [1, 0, 0]);
       assert.match(comparable, /off-the-shelf segmenter/);
       await Deno.copyFile(`${folder}/b.png`, `${folder}/all/y/result.png`);
+      for (const name of ["x2", "z"]) {
+        await Deno.mkdir(`${folder}/all/${name}`);
+        for (const part of ["structure", "appearance", "result"]) {
+          await Deno.copyFile(`${folder}/all/x/${part}.png`, `${folder}/all/${name}/${part}.png`);
+        }
+      }
+      await Deno.writeTextFile(`${folder}/all/x2/result.png`, "not a picture");
       const odd = await splice("evaluate", "--folder", "all", ...seen);
       assert.equal(odd.code, 1);
-      assert.match(odd.err, /^splice: y: Cannot compare the layouts of structure \(60 x 44\) and result \(40 x 48\)/);
+      assert.match(
+        odd.out,
+        /^x +0 .*\nx2 +FAILED\. .*content is not a picture's.*\ny +FAILED\. .*60 x 44.*40 x 48.*\nz +0 /m,
+      );
+      assert.match(odd.out, /^mean +0 /m);
+      assert.equal(odd.err, "splice: Cannot measure 2 of 4 results; why stands beside their names\n");
+      const told = await splice("evaluate", "--folder", "all", ...seen, "--json");
+      assert.equal(told.code, 1);
+      const content = JSON.parse(told.out);
+      assert.equal(content.failed, 2);
+      assert.deepEqual(content.results[0], results[0]);
+      assert.match(content.results[2].error, /^Cannot compare the layouts/);
+      assert.deepEqual(content.mean, mean);
     }),
 );
 
@@ -160,6 +190,26 @@ gpuTest(
       const { structure_distance } = JSON.parse(measured.out).results[0];
       assert.equal(structure_distance, numbers.pairs[0].cells[0].structure_distance, "cells are triples to evaluate");
 
+      // Shared options that no setting takes over are the judge's alone, and of those only the ones that it sees by.
+      const own = { ...shared, resize: "bilinear" };
+      const cellOf = async () => {
+        const [data, cell] = [`${folder}/s.cells/one--full/result.png`, `${folder}/s.cells/one--full/cell.json`];
+        return { result: await Deno.readFile(data), cell: await Deno.readTextFile(cell) };
+      };
+      const was = await cellOf();
+      await writeList(desk, {
+        options: { ...own, steps: 5, seed: 7 },
+        settings: [{ ...full, options: { steps: 3, seed: 0 } }],
+      });
+      assert.match((await splice(...sheet)).err, /^cell 1 of 1, one, full: kept from before$/m);
+      assert.deepEqual(await cellOf(), was);
+      await writeList(desk, { options: { ...own, vit_side: 40 }, settings: [{ ...full, options: { vit_side: 32 } }] });
+      assert.match((await splice(...sheet)).err, /^cell 1 of 1, one, full: kept from before$/m);
+      const { result, cell } = await cellOf();
+      assert.deepEqual(result, was.result);
+      assert.notEqual(JSON.parse(cell).numbers.appearance_distance, JSON.parse(was.cell).numbers.appearance_distance);
+      assert.equal(JSON.parse(cell).seconds, JSON.parse(was.cell).seconds);
+
       // Another option is another cell.
       await writeList(desk, { options: { ...shared, seed: 1 }, settings: [full] });
       assert.match((await splice(...sheet)).err, /^cell 1 of 1, one, full: done in/m);
@@ -189,4 +239,24 @@ gpuTest("cli: a sheet that was stopped within a cell goes on there, to the same 
     assert.deepEqual([whole.code, whole.out, whole.err], [0, "", ""]);
     const [one, other] = ["cells", "whole"].map((data) => Deno.readFileSync(`${folder}/${data}/one--full/result.png`));
     assert.deepEqual(one, other);
+  }));
+
+Deno.test("sheet: a photograph that went or changed while cells were made is refused; that of the last cell is not read again", () =>
+  atDesk(async ({ folder }) => {
+    const [a, b] = [`${folder}/a.png`, `${folder}/b.png`];
+    const found = await examinePhotographs([a, b, a, `${folder}/none.png`]);
+    assert.equal(found.size, 3);
+    assert.match(String(Object.values(found.get(`${folder}/none.png`)!)), /none\.png: there is no such file/);
+    const photographs = [a, b].map((path) => found.get(path)! as Photograph);
+    assert.notEqual(sizedText(photographs[0], 48), sizedText(photographs[0], 40));
+    assert.equal(sizedText(photographs[0], 60), sizedText(photographs[0], undefined));
+    const reader = openPhotographReader();
+    const first = await reader.read(photographs, 48);
+    assert.deepEqual(first.map(({ width, height }) => [width, height]), [[48, 35], [40, 48]]);
+    await Deno.copyFile(b, a);
+    const second = await reader.read(photographs, 48);
+    assert.ok(first.every((picture, i) => picture === second[i]));
+    await assert.rejects(reader.read(photographs, 40), /a\.png: it is another picture than when this sheet was begun/);
+    await Deno.remove(b);
+    await assert.rejects(reader.read([photographs[1]], 40), /Cannot read .*b\.png: there is no such file/);
   }));

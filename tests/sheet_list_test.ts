@@ -1,7 +1,7 @@
 /** The list of a contact sheet as people write it. */
 import assert from "node:assert/strict";
 import { exampleList, parseSheetList } from "../src/splice/sheet_list.ts";
-import { drawSheet } from "../src/splice/sheet_picture.ts";
+import { drawSheet, sheetSize, thumbnail } from "../src/splice/sheet_picture.ts";
 
 const pair = { name: "A Cow's  day", structure: "a.jpg", appearance: "b.jpg" };
 
@@ -108,4 +108,23 @@ Deno.test("sheet: the picture has room for every row and column, and shows what 
   };
   assert.ok(red(one) > 500, "the error is drawn");
   assert.ok(one.data.every((value) => value >= 0 && value <= 1));
+});
+
+Deno.test("sheet: thumbnails give the sheet that the pictures give, and its size is known before", () => {
+  const wave = (width: number, height: number) => ({
+    width,
+    height,
+    data: Float32Array.from({ length: 3 * width * height }, (_, i) => 0.5 + 0.4 * Math.sin(i / 7)),
+  });
+  const [wide, high, small] = [wave(700, 410), wave(350, 900), wave(90, 40)];
+  const content = { title: null, settings: [], notes: ["note"], summaries: [] };
+  for (const structure of [wide, high, small]) {
+    const rows = [{ name: "one", structure, appearance: structure, cells: [] }];
+    const tile = thumbnail(structure);
+    const sheet = drawSheet({ ...content, rows });
+    assert.deepEqual(drawSheet({ ...content, rows: [{ ...rows[0], structure: tile, appearance: tile }] }), sheet);
+    assert.deepEqual(sheetSize({ ...content, rows }), { width: sheet.width, height: sheet.height });
+  }
+  const tile = thumbnail(high);
+  assert.ok(tile.width <= 300 && tile.height === 375 && thumbnail(tile) === tile && thumbnail(small) === small);
 });

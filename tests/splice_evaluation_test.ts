@@ -1,6 +1,6 @@
 /** The measures of a result: against numbers that PyTorch, SciPy and LAPACK computed, and each part of them by itself. */
 import assert from "node:assert/strict";
-import { openGpu, openRuntime, randomStream } from "../src/engine/mod.ts";
+import { type Gpu, openGpu, randomStream } from "../src/engine/mod.ts";
 import { decodeImage } from "../src/images/decode.ts";
 import { scalePicture } from "../src/images/picture.ts";
 import { type Evaluation, MEASURES, openEvaluator, summarise } from "../src/splice/evaluation.ts";
@@ -8,6 +8,7 @@ import { aboveOtsu, foregroundOf, intersectionOverUnion, largestPart } from "../
 import { secondVector } from "../src/splice/spectrum.ts";
 import { loadVit } from "../src/weights/store.ts";
 import { gpuTest } from "./support/gpu.ts";
+import { tinyExtractor, tinyPicture } from "./support/tiny.ts";
 
 const fixture = new URL("./fixtures/evaluation/", import.meta.url);
 const bundled = new URL("../models/splice-tiny8.safetensors", import.meta.url).pathname;
@@ -21,10 +22,10 @@ const rowsOf = (mask: Uint8Array, cols: number) =>
 
 gpuTest("evaluation: distances, masks and their overlap are those of PyTorch and a dense solution", async () => {
   const { side, longest, want, masks: wanted } = JSON.parse(Deno.readTextFileSync(new URL("want.json", fixture)));
-  const runtime = openRuntime(await openGpu());
+  const gpu = await openGpu();
   try {
     const extractor = await loadVit(bundled);
-    const evaluator = openEvaluator(runtime, { extractor, side, longest, resize: "bilinear" });
+    const evaluator = openEvaluator(gpu, { extractor, side, longest, resize: "bilinear" });
     const triple = {
       structure: await picture("structure"),
       appearance: await picture("appearance"),
@@ -52,9 +53,57 @@ gpuTest("evaluation: distances, masks and their overlap are those of PyTorch and
       /structure \(120 x 90\) and result \(90 x 90\): the extractor sees 15 x 12 and 12 x 12 patches; give a result/,
     );
   } finally {
-    runtime.close();
+    gpu.close();
   }
 });
+
+gpuTest(
+  "evaluation: triples of many sizes take no more of the device than one, and give the numbers each gives alone",
+  async () => {
+    const gpu = await openGpu();
+    try {
+      const held = watchBuffers(gpu);
+      const options = { extractor: tinyExtractor, side: 32, longest: 64, resize: "bilinear" } as const;
+      const triples = [44, 80, 72, 72, 44].map((width) => ({
+        structure: tinyPicture(width, 40, 1),
+        appearance: tinyPicture(36, width, 2),
+        result: tinyPicture(width, 40, 3),
+      }));
+      const alone: [Evaluation, number][] = [];
+      for (const triple of triples) {
+        const evaluator = openEvaluator(gpu, options);
+        alone.push([(await evaluator.evaluate(triple)).numbers, held()]);
+        evaluator.release();
+      }
+      assert.equal(held(), 0);
+      const evaluator = openEvaluator(gpu, options);
+      for (const [i, triple] of triples.entries()) {
+        assert.deepEqual([(await evaluator.evaluate(triple)).numbers, held()], alone[i]);
+      }
+      await assert.rejects(evaluator.evaluate({ ...triples[0], result: tinyPicture(60, 40, 3) }), /Cannot compare/);
+      assert.equal(held(), 0);
+    } finally {
+      gpu.close();
+    }
+  },
+);
+
+/** Bytes of the buffers that a device made from now on, and did not free. */
+function watchBuffers({ device }: Gpu): () => number {
+  const live = new Map<GPUBuffer, number>();
+  const create = device.createBuffer.bind(device);
+  device.createBuffer = (description) => {
+    const buffer = create(description);
+    live.set(buffer, buffer.size);
+    const destroy = buffer.destroy.bind(buffer);
+    buffer.destroy = () => {
+      live.delete(buffer);
+      destroy();
+    };
+    return buffer;
+  };
+  return () => [...live.values()].reduce((sum, bytes) => sum + bytes, 0);
+}
 
 Deno.test("evaluation: mean and sample deviation over many", () => {
   const one = Object.fromEntries(MEASURES.map((name) => [name, 1])) as unknown as Evaluation;

@@ -1,9 +1,10 @@
 /** `splice evaluate`: how well results did what was asked, as a table or as JSON; and, where asked for, the masks that the layout was judged by. */
 import { join, resolve } from "node:path";
 import { type Command, Option } from "commander";
-import type { Evaluated, Evaluation } from "../splice/evaluation.ts";
+import type { Evaluated } from "../splice/evaluation.ts";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../splice/recipe.ts";
-import { makeFolder, readPicture, writePicture } from "./files.ts";
+import type { EvaluationRow } from "./evaluation_text.ts";
+import { checkWritable, makeFolder, readPicture, writePicture } from "./files.ts";
 import { findTriples, type TripleFiles } from "./triples.ts";
 import {
   asFlag,
@@ -39,7 +40,7 @@ export function addEvaluate(program: Command, finish: (code: number) => void): v
     .option("--result <file>", "what came out")
     .option(
       "--folder <folder>",
-      "many instead of one: each sub-folder holds structure.*, appearance.* and result.* (.png, .jpg or .webp)",
+      "many instead of one: each sub-folder holds structure.*, appearance.* and result.* (.png, .jpg or .webp); those that cannot be measured are named, and the others measured",
     )
     .option("--masks <folder>", "write the foreground masks there, over the pictures");
   for (const { name, flag, description } of optionFlags()) {
@@ -73,15 +74,18 @@ async function evaluate(options: EvaluateOptions, command: Command): Promise<num
   const triples = options.folder === undefined
     ? [{ name: "result", structure, appearance, result }]
     : await findTriples(options.folder);
-  if (options.masks !== undefined) await makeFolder(options.masks, "--masks");
-  await measure(triples, { recipe: parsed.recipe, options });
-  return EXIT.done;
+  if (options.masks !== undefined) {
+    await makeFolder(options.masks, "--masks");
+    await checkWritable([{ path: maskPath(options.masks, triples[0].name, "structure"), flag: "--masks" }]);
+  }
+  return await measure(triples, { recipe: parsed.recipe, options });
 }
 
+/** Resolves to the exit code. Of many triples those that cannot be measured are named, and the others measured. */
 async function measure(
   triples: readonly TripleFiles[],
   { recipe, options }: { recipe: Recipe; options: EvaluateOptions },
-): Promise<void> {
+): Promise<number> {
   const { modelStore, withRuntime } = await import("./surroundings.ts");
   const { loadVit, modelName, resolveModel } = await import("../weights/store.ts");
   const { COMPARABLE, openEvaluator, summarise } = await import("../splice/evaluation.ts");
@@ -89,32 +93,42 @@ async function measure(
   const modelPath = await resolveModel(recipe.model, modelStore(options.models));
   const extractor = await loadVit(modelPath);
   const seen = vitSize(recipe, extractor.vit.native);
-  const rows: ({ name: string } & Evaluation & { masks_by: string })[] = [];
-  await withRuntime(async (runtime, memoryLimit) => {
-    const evaluator = openEvaluator(runtime, { extractor, ...seen, resize: recipe.resize, memoryLimit });
+  const rows: EvaluationRow[] = [];
+  await withRuntime(async ({ gpu }, memoryLimit) => {
+    const evaluator = openEvaluator(gpu, { extractor, ...seen, resize: recipe.resize, memoryLimit });
     for (const files of triples) {
-      const [structure, appearance, result] = [
-        await readPicture(files.structure),
-        await readPicture(files.appearance),
-        await readPicture(files.result),
-      ];
-      const { numbers, masks } = await evaluator.evaluate({ structure, appearance, result }).catch((cause) => {
-        if (triples.length === 1 || !(cause instanceof Error)) throw cause;
-        throw new Error(`${files.name}: ${cause.message}`, { cause });
-      });
-      rows.push({ name: files.name, ...numbers, masks_by: `${masks.structure.by}, ${masks.result.by}` });
-      if (options.masks !== undefined) await writeMasks(options.masks, { files, masks });
+      try {
+        const { numbers, masks } = await evaluator.evaluate({
+          structure: await readPicture(files.structure),
+          appearance: await readPicture(files.appearance),
+          result: await readPicture(files.result),
+        });
+        if (options.masks !== undefined) await writeMasks(options.masks, { files, masks });
+        rows.push({ name: files.name, ...numbers, masks_by: `${masks.structure.by}, ${masks.result.by}` });
+      } catch (error) {
+        if (options.folder === undefined) throw error;
+        rows.push({ name: files.name, error: error instanceof Error ? error.message : String(error) });
+      }
     }
+    evaluator.release();
   });
-  const summary = rows.length > 1 ? summarise(rows) : null;
+  const measured = rows.flatMap((row) => "error" in row ? [] : [row]);
+  const failed = rows.length - measured.length;
+  const summary = measured.length > 1 ? summarise(measured) : null;
   const about = { model: modelName(modelPath), vit_side: seen.side, vit_longest: seen.longest };
   if (options.json) {
-    console.log(JSON.stringify({ ...about, results: rows, ...(summary ?? {}), comparable: COMPARABLE }, null, 2));
+    const content = { ...about, results: rows, failed, ...(summary ?? {}), comparable: COMPARABLE };
+    console.log(JSON.stringify(content, null, 2));
   } else {
     console.log(evaluationText(rows, { summary, about }));
     if (options.masks !== undefined) console.log(`The masks are in ${resolve(options.masks)}`);
   }
+  if (failed === 0) return EXIT.done;
+  console.error(`splice: Cannot measure ${failed} of ${rows.length} results; why stands beside their names`);
+  return EXIT.failed;
 }
+
+const maskPath = (folder: string, name: string, part: "structure" | "result") => join(folder, `${name}-${part}.png`);
 
 async function writeMasks(
   folder: string,
@@ -122,9 +136,6 @@ async function writeMasks(
 ): Promise<void> {
   const { veil } = await import("../images/veil.ts");
   for (const part of ["structure", "result"] as const) {
-    await writePicture(
-      join(folder, `${files.name}-${part}.png`),
-      veil(await readPicture(files[part]), masks[part]),
-    );
+    await writePicture(maskPath(folder, files.name, part), veil(await readPicture(files[part]), masks[part]));
   }
 }

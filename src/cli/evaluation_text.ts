@@ -7,17 +7,28 @@ export interface EvaluationTextOptions {
   readonly about: { readonly model: string; readonly vit_side: number };
 }
 
+/** A triple with its numbers, or why it has none. */
+export type EvaluationRow =
+  | { readonly name: string; readonly masks_by: string } & Evaluation
+  | { readonly name: string; readonly error: string };
+
 const HEAD = ["", "from structure", "from appearance", "(cosine)", "untouched", "(cosine)", "layout IoU"];
 
-/** A row each, then mean and deviation, then what the numbers are. */
+/** A row each, then mean and deviation of those that could be measured, then what the numbers are. */
 export function evaluationText(
-  rows: readonly ({ readonly name: string } & Evaluation)[],
+  rows: readonly EvaluationRow[],
   { summary, about }: EvaluationTextOptions,
 ): string {
-  const table = [HEAD, ...rows.map((row) => lineOf(row.name, row))];
+  const table: Line[] = [HEAD, ...rows.map((row) => "error" in row ? row : lineOf(row.name, row))];
   if (summary) table.push(lineOf("mean", summary.mean), lineOf("deviation", summary.deviation));
-  const widths = HEAD.map((_, i) => Math.max(...table.map((line) => line[i].length)));
-  const lines = table.map((line) => line.map((text, i) => i ? text.padStart(widths[i]) : text.padEnd(widths[i])));
+  const width = (i: number) =>
+    Math.max(...table.map((line) => "error" in line ? (i ? 0 : line.name.length) : line[i].length));
+  const widths = HEAD.map((_, i) => width(i));
+  const lines = table.map((line) =>
+    "error" in line
+      ? [line.name.padEnd(widths[0]), `FAILED. ${line.error}`]
+      : line.map((text, i) => i ? text.padStart(widths[i]) : text.padEnd(widths[i]))
+  );
   return [
     ...lines.map((line) => line.join("  ")),
     "",
@@ -26,6 +37,9 @@ export function evaluationText(
     ...wrapped(COMPARABLE, 110),
   ].join("\n");
 }
+
+/** A cell each; what failed has none. */
+type Line = readonly string[] | { readonly name: string; readonly error: string };
 
 function lineOf(name: string, numbers: Evaluation): string[] {
   const { structure_distance, appearance_distance, appearance_cosine, untouched_distance, untouched_cosine } = numbers;

@@ -73,7 +73,7 @@ async function sheet(options: SheetOptions): Promise<number> {
   if (taken.length > 0) throw new UsageError(taken);
   await checkWritable([{ path: out, flag: "--out" }, { path: numbers, flag: "the numbers" }]);
   await makeFolder(data, "--data");
-  const lock = lockFolder(data);
+  const lock = lockOf(data);
   if (lock === null) {
     throw new Error(
       `Cannot use ${data}: another sheet is being made there; wait for it, or name another folder with --data`,
@@ -84,6 +84,19 @@ async function sheet(options: SheetOptions): Promise<number> {
     return await makeSheet(list, { ...options, out, numbers, data });
   } finally {
     lock.release();
+  }
+}
+
+/** @throws UsageError where the folder cannot be written; null where another sheet has it */
+function lockOf(data: string): ReturnType<typeof lockFolder> {
+  try {
+    return lockFolder(data);
+  } catch (cause) {
+    throw new UsageError([
+      `Cannot use ${data}: ${join(data, "lock")} cannot be written (${
+        reasonOf(cause)
+      }); name another folder with --data`,
+    ]);
   }
 }
 

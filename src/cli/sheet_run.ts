@@ -3,17 +3,17 @@
  * something to look at from the first one on.
  */
 import { join, resolve } from "node:path";
-import type { Picture } from "../images/picture.ts";
 import type { Progress } from "../splice/conduct.ts";
 import { COMPARABLE, type Evaluation, summarise } from "../splice/evaluation.ts";
 import type { Extractor } from "../splice/extractor.ts";
 import { type Recipe, recipeSchema, vitSize } from "../splice/recipe.ts";
 import type { SheetList, SheetPair, SheetSetting } from "../splice/sheet_list.ts";
-import { drawSheet, type SheetCell } from "../splice/sheet_picture.ts";
+import { drawSheet, type SheetCell, type SheetContent, sheetSize, thumbnail } from "../splice/sheet_picture.ts";
 import type { StepCache } from "../splice/step_cache.ts";
 import { loadVit, modelName, resolveModel } from "../weights/store.ts";
-import { readPicture, writePicture, writeText } from "./files.ts";
-import { type CellTask, type FinishedCell, keptCell, runCell } from "./sheet_cells.ts";
+import { checkSize, writePicture, writeText } from "./files.ts";
+import { type CellTask, type FinishedCell, judgeOf, keptCell, measureCell, runCell } from "./sheet_cells.ts";
+import { examinePhotographs, openPhotographReader, type Photograph } from "./sheet_photographs.ts";
 import { type CellName, openSheetVoice, type SheetVoice } from "./sheet_voice.ts";
 import { interruptible, modelStore } from "./surroundings.ts";
 import { EXIT, type ModelsOption } from "./usage.ts";
@@ -26,12 +26,10 @@ export interface SheetFiles extends VoiceOptions, ModelsOption {
   readonly data: string;
 }
 
-type Photograph = { readonly picture: Picture } | { readonly error: string };
-
 interface Row {
   readonly pair: SheetPair;
-  readonly structure: Photograph;
-  readonly appearance: Photograph;
+  readonly structure: Photograph | { readonly error: string };
+  readonly appearance: Photograph | { readonly error: string };
   readonly cells: SheetCell[];
   readonly seconds: (number | null)[];
 }
@@ -54,13 +52,16 @@ export async function makeSheet(list: SheetList, files: SheetFiles): Promise<num
     const path = await resolveModel(model, modelStore(files.models));
     extractors.set(model, { ...await loadVit(path), name: modelName(path) });
   }
-  const rows: Row[] = [];
-  for (const pair of list.pairs) {
-    const [structure, appearance] = [await photograph(pair.structure), await photograph(pair.appearance)];
+  const photographs = await examinePhotographs(
+    list.pairs.flatMap(({ structure, appearance }) => [structure, appearance]),
+  );
+  const rows = list.pairs.map((pair): Row => {
     const cells = list.settings.map((): SheetCell => ({ kind: "waiting" }));
-    rows.push({ pair, structure, appearance, cells, seconds: cells.map(() => null) });
-  }
+    const [structure, appearance] = [photographs.get(pair.structure)!, photographs.get(pair.appearance)!];
+    return { pair, structure, appearance, cells, seconds: cells.map(() => null) };
+  });
   const making = { list, files, voice, extractors, rows };
+  checkSize({ path: files.out, flag: "--out" }, sheetSize(contentOf(making)));
   return await interruptible((signal) => make(making, signal));
 }
 
@@ -70,14 +71,25 @@ async function make(making: Making, signal: AbortSignal): Promise<number> {
   const cells = list.pairs.length * list.settings.length;
   const tasks = rows.flatMap((row) => list.settings.map((setting, column) => ({ row, setting, column })));
   const waiting: typeof tasks = [];
+  const unmeasured: { one: (typeof tasks)[number]; task: CellTask; seconds: number }[] = [];
   // Cells of an earlier run come first, so that the time left is that of what is to be done.
   for (const one of tasks) {
     const task = taskOf(making, one);
     const kept = task && await keptCell(task);
-    if (kept) settle(one, kept, voice, { name: nameOf(one), kept: true });
-    else waiting.push(one);
+    if (!kept) waiting.push(one);
+    else if (kept.current) settle(one, kept, voice, { name: nameOf(one), kept: true });
+    else unmeasured.push({ one, task, seconds: kept.seconds });
+  }
+  for (const { one, task, seconds } of unmeasured) {
+    if (signal.aborted) break;
+    try {
+      settle(one, await measureCell(task, { seconds }), voice, { name: nameOf(one), kept: true });
+    } catch (error) {
+      fail(one, error);
+    }
   }
   const cache: StepCache = new Map();
+  const photographs = openPhotographReader();
   const took: number[] = [];
   for (const [i, one] of waiting.entries()) {
     if (signal.aborted) break;
@@ -89,20 +101,25 @@ async function make(making: Making, signal: AbortSignal): Promise<number> {
       const finished = await runCell(task, {
         signal,
         cache,
+        photographs,
         onProgress: (progress) => voice.progress(name, progress, leftOver(progress, cellBegan, i)),
       });
       if (finished === null) break;
       settle(one, finished, voice, { name, kept: false });
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      one.row.cells[one.column] = { kind: "failed", error: message };
-      voice.failed(name, message);
+      fail(one, error);
     }
     took.push((performance.now() - cellBegan) / 1000);
     await write(making);
   }
   if (waiting.length === 0) await write(making);
   return conclude();
+
+  function fail(one: (typeof tasks)[number], error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    one.row.cells[one.column] = { kind: "failed", error: message };
+    voice.failed(nameOf(one), message);
+  }
 
   function nameOf({ row, setting, column }: { row: Row; setting: SheetSetting; column: number }): CellName {
     const cell = rows.indexOf(row) * list.settings.length + column + 1;
@@ -141,7 +158,7 @@ function settle(
   voice: SheetVoice,
   { name, kept }: { name: CellName; kept: boolean },
 ): void {
-  row.cells[column] = { kind: "done", picture, numbers };
+  row.cells[column] = { kind: "done", picture: thumbnail(picture), numbers };
   row.seconds[column] = seconds;
   voice.finished(name, { numbers, seconds, kept });
 }
@@ -149,14 +166,14 @@ function settle(
 /** Null where a photograph cannot be read. */
 function taskOf(making: Making, { row, setting }: { row: Row; setting: SheetSetting }): CellTask | null {
   const { list, files, extractors } = making;
-  if (!("picture" in row.structure) || !("picture" in row.appearance)) return null;
+  if ("error" in row.structure || "error" in row.appearance) return null;
   return {
     folder: join(files.data, `${row.pair.slug}--${setting.slug}`),
-    structure: row.structure.picture,
-    appearance: row.appearance.picture,
+    structure: row.structure,
+    appearance: row.appearance,
     recipe: setting.recipe,
     extractor: extractors.get(setting.recipe.model)!,
-    judge: { recipe: list.recipe, extractor: extractors.get(list.recipe.model)! },
+    judge: judgeOf(list.recipe, extractors.get(list.recipe.model)!),
   };
 }
 
@@ -164,40 +181,38 @@ function unreadable({ structure, appearance }: Row): string {
   return [structure, appearance].flatMap((one) => "error" in one ? [one.error] : []).join("; ");
 }
 
-async function photograph(path: string): Promise<Photograph> {
-  try {
-    return { picture: await readPicture(path) };
-  } catch (error) {
-    return { error: error instanceof Error ? error.message : String(error) };
-  }
+/** What the picture shows now, but for the means. */
+function contentOf({ list, extractors, rows }: Making): Omit<SheetContent, "summaries"> {
+  const { name: model, vit } = extractors.get(list.recipe.model)!;
+  const shown = (one: Row["structure"]) => "error" in one ? null : one.thumbnail;
+  return {
+    title: list.title,
+    settings: list.settings.map(({ name }) => name),
+    rows: rows.map(({ pair, structure, appearance, cells }) => ({
+      name: pair.name,
+      structure: shown(structure),
+      appearance: shown(appearance),
+      cells,
+    })),
+    notes: [
+      `${model}, ${runText(list.recipe)}, unless a column says otherwise. Measured by ${model} at ${
+        vitSize(list.recipe, vit.native).side
+      } px: distance from the structure (self-similarity of keys) and from the appearance ([CLS]), mean squared differences, smaller is nearer; layout: intersection ` +
+      "over union of foreground masks, 1 is the same.",
+    ],
+  };
 }
 
 /** The picture and the numbers, as far as they are there. */
-async function write({ list, files, extractors, rows }: Making): Promise<void> {
+async function write(making: Making): Promise<void> {
+  const { list, files, extractors, rows } = making;
   const { name: model, vit } = extractors.get(list.recipe.model)!;
   const seen = vitSize(list.recipe, vit.native);
   const summaries = list.settings.map((_, column) => {
     const numbers = rows.flatMap(({ cells }) => numbersOf(cells[column]) ?? []);
     return numbers.length < rows.length || numbers.length < 2 ? null : summarise(numbers);
   });
-  const pictureOf = (one: Photograph) => "picture" in one ? one.picture : null;
-  const drawn = drawSheet({
-    title: list.title,
-    settings: list.settings.map(({ name }) => name),
-    rows: rows.map((row) => ({
-      name: row.pair.name,
-      structure: pictureOf(row.structure),
-      appearance: pictureOf(row.appearance),
-      cells: row.cells,
-    })),
-    summaries,
-    notes: [
-      `${model}, ${runText(list.recipe)}, unless a column says otherwise. Measured by ${model} at ${seen.side} px: ` +
-      "distance from the structure (self-similarity of keys) and from the appearance ([CLS]), mean squared differences, smaller is nearer; layout: intersection " +
-      "over union of foreground masks, 1 is the same.",
-    ],
-  });
-  await writePicture(files.out, drawn);
+  await writePicture(files.out, drawSheet({ ...contentOf(making), summaries }));
   const content = {
     title: list.title,
     measured_by: { model, vit_side: seen.side, vit_longest: seen.longest },

@@ -5,13 +5,12 @@
 import { join } from "node:path";
 import { encodeImage } from "../images/encode.ts";
 import { fitPicture, type Picture } from "../images/picture.ts";
-import type { Checkpoint } from "../splice/checkpoint.ts";
 import { conduct } from "../splice/conduct.ts";
-import { fingerprintChanges } from "../splice/fingerprint.ts";
+import { keptCheckpoint } from "../splice/kept_checkpoint.ts";
 import { writeSafetensors } from "../weights/safetensors.ts";
-import { loadWeights, modelName } from "../weights/store.ts";
+import { modelName } from "../weights/store.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
-import { prepareTraining, type Training } from "./training.ts";
+import { prepareTraining } from "./training.ts";
 import type { Warm } from "./warm.ts";
 import { writeWhole } from "./write_whole.ts";
 
@@ -43,11 +42,11 @@ export async function trainJob(
   // The result is the last thing that is written: where it lies, an earlier attempt was done and only did not live to say so.
   if (await exists(file("result.png"))) return;
   const training = await prepareTraining(work, { folder, model, warm });
-  const checkpoint = await readCheckpoint(file("checkpoint.safetensors"), training);
+  const { steps } = work.options;
+  const checkpoint = (await keptCheckpoint(file("checkpoint.safetensors"), { ...training, steps }))?.state;
 
   await warm.withRuntime(async (runtime, memoryLimit) => {
     const trainer = await training.open(runtime, { checkpoint, memoryLimit });
-    const { steps } = work.options;
     const adapter = runtime.gpu.info.name;
     const memory_bytes = trainer.memory.totalBytes;
     say({ say: "started", job, adapter, model: modelName(model), steps, step: trainer.step(), memory_bytes });
@@ -83,19 +82,4 @@ export async function trainJob(
 
 async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);
-}
-
-/** The checkpoint to go on from; undefined where there is none that fits. */
-async function readCheckpoint(
-  path: string,
-  { decode, fingerprint }: Training,
-): Promise<Checkpoint | undefined> {
-  try {
-    const { tensors, metadata } = await loadWeights(path);
-    const checkpoint = decode(tensors, metadata);
-    if (checkpoint && fingerprintChanges(checkpoint.fingerprint, fingerprint).length === 0) return checkpoint;
-  } catch {
-    // None was saved, or it cannot be read: the job begins anew.
-  }
-  return undefined;
 }

@@ -2,9 +2,20 @@
  * How well a result did what was asked: three numbers of one triple of pictures, taken with the extractor that also judges the training.
  *
  * They compare results with each other, under one extractor at one size. They are no measure of beauty, and not the paper's: its table 2 has the masks of an
- * off-the-shelf segmenter, here the extractor finds them itself. Invariant: the pictures are compared at the result's size, as they were in training.
+ * off-the-shelf segmenter, here the extractor finds them itself. Invariant: no picture is compared larger than the result is; structure and appearance are scaled down to
+ * its longest side, as `size` does it before a training. Only the appearance picture of a run without `size` was seen there as large as it is, and is seen smaller here.
  */
-import { compile, f32, input, type Interpolation, type Loaded, type Runtime, type Value } from "../engine/mod.ts";
+import {
+  compile,
+  f32,
+  type Gpu,
+  input,
+  type Interpolation,
+  type Loaded,
+  openRuntime,
+  type Runtime,
+  type Value,
+} from "../engine/mod.ts";
 import { fitPicture, type Picture } from "../images/picture.ts";
 import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../nets/vit.ts";
 import { meanAttention } from "./attention_maps.ts";
@@ -71,8 +82,10 @@ export interface EvaluatorOptions {
 }
 
 export interface Evaluator {
-  /** @throws Error where structure and result are not of one shape; EngineError where they do not fit the device or the extractor. */
+  /** One triple at a time. @throws Error where structure and result are not of one shape; EngineError where they do not fit the device or the extractor. */
   evaluate(triple: Triple): Promise<Evaluated>;
+  /** Frees its buffers; the device stays. */
+  release(): void;
 }
 
 interface Seen {
@@ -84,11 +97,30 @@ interface Seen {
   readonly covered: Mask["covered"];
 }
 
-/** Compiles once for each size of picture; what it loads is freed with the runtime. */
-export function openEvaluator(runtime: Runtime, options: EvaluatorOptions): Evaluator {
-  const programs = new Map<string, Promise<Loaded>>();
+/** What is loaded for pictures of some sizes, by these. */
+interface Loads {
+  readonly runtime: Runtime;
+  readonly programs: Map<string, Loaded>;
+}
 
-  async function load({ height, width }: Picture): Promise<Loaded> {
+const sizeText = ({ width, height }: Picture) => `${width}x${height}`;
+
+/** Programs stay loaded from one triple to the next of the same sizes; those of other sizes go, so that any number of triples takes no more of the device than one. */
+export function openEvaluator(gpu: Gpu, options: EvaluatorOptions): Evaluator {
+  let loads: Loads | null = null;
+
+  function release(): void {
+    loads?.runtime.release();
+    loads = null;
+  }
+
+  function loadsFor(pictures: readonly Picture[]): Loads {
+    const sizes = new Set(pictures.map(sizeText));
+    if (loads && [...loads.programs.keys()].some((size) => !sizes.has(size))) release();
+    return loads ??= { runtime: openRuntime(gpu), programs: new Map() };
+  }
+
+  async function load(runtime: Runtime, { height, width }: Picture): Promise<Loaded> {
     const { extractor, resize } = options;
     const last = extractor.vit.depth - 1;
     const plan = (side: number, longest: number) => {
@@ -102,12 +134,12 @@ export function openEvaluator(runtime: Runtime, options: EvaluatorOptions): Eval
         ["keys", keys],
         ["similarity", selfSimilarity(keys)],
       ]);
-      return tryPlan(() => compile("evaluate", { roots }, { profile: runtime.gpu.profile }));
+      return tryPlan(() => compile("evaluate", { roots }, { profile: gpu.profile }));
     };
     const { memory, compiled } = plan(options.side, options.longest);
     refuseUnlessItFits(memory, {
       action: "evaluate",
-      bindingBytes: runtime.gpu.limits.bindingBytes,
+      bindingBytes: gpu.limits.bindingBytes,
       totalBytes: options.memoryLimit,
       options: [{
         name: "vit_side",
@@ -121,13 +153,15 @@ export function openEvaluator(runtime: Runtime, options: EvaluatorOptions): Eval
     return (await runtime.load([step]))[0];
   }
 
-  async function see(picture: Picture, name: string): Promise<Seen> {
+  async function see(
+    { runtime, programs }: Loads,
+    { picture, name }: { readonly picture: Picture; readonly name: string },
+  ): Promise<Seen> {
     const { patch, dim } = options.extractor.vit;
     const { side, longest } = options;
     checkSeen(picture, { name, patch, side, longest });
-    const size = `${picture.width}x${picture.height}`;
-    if (!programs.has(size)) programs.set(size, load(picture));
-    const program = await programs.get(size)!;
+    const program = programs.get(sizeText(picture)) ?? await load(runtime, picture);
+    programs.set(sizeText(picture), program);
     runtime.run(program, new Map([["image", picture.data]]));
     const read = (root: string) => runtime.readOutput(program, root);
     const [tokens, queries, keys] = [await read("tokens"), await read("queries"), await read("keys")];
@@ -143,35 +177,47 @@ export function openEvaluator(runtime: Runtime, options: EvaluatorOptions): Eval
     };
   }
 
+  async function measure({ structure, appearance, result }: Triple): Promise<Evaluated> {
+    const size = Math.max(result.width, result.height);
+    const [a, b] = [fitPicture(structure, size), fitPicture(appearance, size)];
+    const loads = loadsFor([a, b, result]);
+    const shape = ({ width, height }: Picture) => `${width} x ${height}`;
+    const ofA = await see(loads, { picture: a, name: "structure" });
+    const ofResult = await see(loads, { picture: result, name: "result" });
+    if (ofA.rows !== ofResult.rows || ofA.cols !== ofResult.cols) {
+      throw new Error(
+        `Cannot compare the layouts of structure (${shape(structure)}) and result (${
+          shape(result)
+        }): the extractor sees ` +
+          `${ofA.cols} x ${ofA.rows} and ${ofResult.cols} x ${ofResult.rows} patches; give a result of the structure picture's proportions`,
+      );
+    }
+    const ofB = await see(loads, { picture: b, name: "appearance" });
+    const front = maskOf(ofA);
+    const masks = { structure: front, result: agreeing(maskOf(ofResult), front) };
+    return {
+      numbers: {
+        structure_distance: meanSquare(ofResult.similarity, ofA.similarity),
+        appearance_distance: meanSquare(ofResult.cls, ofB.cls),
+        appearance_cosine: cosine(ofResult.cls, ofB.cls),
+        untouched_distance: meanSquare(ofA.cls, ofB.cls),
+        untouched_cosine: cosine(ofA.cls, ofB.cls),
+        layout_iou: intersectionOverUnion(masks.result.mask, masks.structure.mask),
+      },
+      masks,
+    };
+  }
+
   return {
-    async evaluate({ structure, appearance, result }) {
-      const size = Math.max(result.width, result.height);
-      const [a, b] = [fitPicture(structure, size), fitPicture(appearance, size)];
-      const shape = ({ width, height }: Picture) => `${width} x ${height}`;
-      const [ofA, ofResult] = [await see(a, "structure"), await see(result, "result")];
-      if (ofA.rows !== ofResult.rows || ofA.cols !== ofResult.cols) {
-        throw new Error(
-          `Cannot compare the layouts of structure (${shape(structure)}) and result (${
-            shape(result)
-          }): the extractor sees ` +
-            `${ofA.cols} x ${ofA.rows} and ${ofResult.cols} x ${ofResult.rows} patches; give a result of the structure picture's proportions`,
-        );
+    async evaluate(triple) {
+      try {
+        return await measure(triple);
+      } catch (error) {
+        release(); // what was half loaded is of no use to the next
+        throw error;
       }
-      const ofB = await see(b, "appearance");
-      const front = maskOf(ofA);
-      const masks = { structure: front, result: agreeing(maskOf(ofResult), front) };
-      return {
-        numbers: {
-          structure_distance: meanSquare(ofResult.similarity, ofA.similarity),
-          appearance_distance: meanSquare(ofResult.cls, ofB.cls),
-          appearance_cosine: cosine(ofResult.cls, ofB.cls),
-          untouched_distance: meanSquare(ofA.cls, ofB.cls),
-          untouched_cosine: cosine(ofA.cls, ofB.cls),
-          layout_iou: intersectionOverUnion(masks.result.mask, masks.structure.mask),
-        },
-        masks,
-      };
     },
+    release,
   };
 }
 

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { EngineError } from "../engine/mod.ts";
 import type { Picture } from "../images/picture.ts";
+import type { StateDict } from "../weights/tensor.ts";
 import type { Extractor } from "./extractor.ts";
 import { type Recipe, recipeNames, vitSize } from "./recipe.ts";
 
@@ -23,9 +24,10 @@ const LEFT_OUT: readonly (keyof Recipe)[] = [
   "vit_longest",
 ];
 
+/** A picture may come as text that holds what its numbers depend on: where many runs share it. */
 export interface Ingredients {
-  readonly structure: Picture;
-  readonly appearance: Picture;
+  readonly structure: Picture | string;
+  readonly appearance: Picture | string;
   readonly extractor: Extractor;
   readonly recipe: Recipe;
   /** The generator a run began with, where it was not drawn from the seed. */
@@ -36,8 +38,8 @@ export function fingerprintOf({ structure, appearance, extractor, recipe, initia
   const seen = vitSize(recipe, extractor.vit.native);
   return JSON.stringify({
     version: VERSION,
-    structure: pictureText(structure),
-    appearance: pictureText(appearance),
+    structure: typeof structure === "string" ? structure : pictureText(structure),
+    appearance: typeof appearance === "string" ? appearance : pictureText(appearance),
     model: modelText(extractor),
     init_generator: initial ? digest([initial]) : "none",
     ...Object.fromEntries(recipeNames.filter((name) => !LEFT_OUT.includes(name)).map((name) => [name, recipe[name]])),
@@ -60,8 +62,18 @@ export function inversionFingerprint(
   });
 }
 
-const pictureText = ({ width, height, data }: Picture) => `${width}x${height} ${digest([data])}`;
-const modelText = ({ tensors }: Extractor) => digest([...tensors.values()].map(({ data }) => data));
+/** A picture's size and the sum of its samples. */
+export const pictureText = ({ width, height, data }: Picture) => `${width}x${height} ${digest([data])}`;
+
+/** The sums of weights, which do not change: adding up hundreds of MB takes a second. */
+const modelTexts = new WeakMap<StateDict, string>();
+
+/** The sum of an extractor's weights. */
+export function modelText({ tensors }: Extractor): string {
+  const text = modelTexts.get(tensors) ?? digest([...tensors.values()].map(({ data }) => data));
+  modelTexts.set(tensors, text);
+  return text;
+}
 
 /** Throws EngineError unless the checkpoint is of this very run, and not of a longer one. */
 export function refuseOther(

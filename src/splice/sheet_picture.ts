@@ -1,6 +1,6 @@
 /**
  * The contact sheet as one picture, like the paper's figures: a row for each pair, a column for each setting, names above and numbers below. It only draws: where a
- * cell has failed or is not there yet, that is said in its place.
+ * cell has failed or is not there yet, that is said in its place. Pictures may be of any size; thumbnails of them give as good a sheet, and take less memory until then.
  */
 import { type Canvas, type Colour, fill, openCanvas, paste } from "../images/canvas.ts";
 import { drawText, wrapText } from "../images/lettering.ts";
@@ -48,8 +48,25 @@ const APART = 34;
 const TITLE = { size: 28, weight: "semibold" } as const;
 const HEADING = { size: 18, weight: "semibold", line: 23 } as const;
 const SMALL = { size: 14, line: 19 } as const;
+/** Below a tile, and below a column. */
+const CAPTIONS = 2 * SMALL.line + 10;
+const SUMMARY = 3 * SMALL.line + 34;
 
-export function drawSheet({ title, settings, rows, summaries, notes }: SheetContent): Picture {
+/** A picture as small as a sheet shows it at most; what is smaller comes back as it is. */
+export function thumbnail(picture: Picture): Picture {
+  const scale = Math.min(TILE / picture.width, TALL * TILE / picture.height);
+  if (scale >= 1) return picture;
+  const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side * scale)));
+  return scalePicture(picture, { width, height });
+}
+
+/** In pixels, with means below the columns where there may be any: as large as the sheet gets. */
+export function sheetSize(content: Omit<SheetContent, "summaries">): { width: number; height: number } {
+  const { width, height } = layoutOf(content, content.rows.length > 1);
+  return { width, height };
+}
+
+function layoutOf({ title, settings, rows, notes }: Omit<SheetContent, "summaries">, summarised: boolean) {
   const columns = ["structure", "appearance", ...settings].map((name, i) => ({
     lines: wrapText(name, { ...HEADING, width: TILE }),
     x: MARGIN + i * (TILE + GAP) + (i >= 2 ? APART - GAP : 0),
@@ -58,12 +75,17 @@ export function drawSheet({ title, settings, rows, summaries, notes }: SheetCont
   const small = notes.flatMap((note) => wrapText(note, { ...SMALL, width: width - 2 * MARGIN }));
   const headings = Math.max(...columns.map(({ lines }) => lines.length)) * HEADING.line;
   const heights = rows.map(heightOf);
-  const captions = 2 * SMALL.line + 10;
-  const summarised = summaries.some((summary) => summary !== null);
   const first = MARGIN + (title === null ? 0 : TITLE.size + 26) + headings + 8;
-  const tiles = heights.reduce((sum, height) => sum + height + captions + BETWEEN_ROWS, 0);
-  const below = (summarised ? 3 * SMALL.line + 34 : 0) + small.length * SMALL.line;
-  const canvas = openCanvas({ width, height: first + tiles + below + MARGIN - 8 }, WHITE);
+  const tiles = heights.reduce((sum, height) => sum + height + CAPTIONS + BETWEEN_ROWS, 0);
+  const below = (summarised ? SUMMARY : 0) + small.length * SMALL.line;
+  return { columns, small, heights, first, width, height: first + tiles + below + MARGIN - 8 };
+}
+
+export function drawSheet(content: SheetContent): Picture {
+  const { title, rows, summaries } = content;
+  const summarised = summaries.some((summary) => summary !== null);
+  const { columns, small, heights, first, width, height } = layoutOf(content, summarised);
+  const canvas = openCanvas({ width, height }, WHITE);
 
   if (title !== null) drawText(canvas, title, { ...TITLE, x: MARGIN, y: MARGIN + TITLE.size - 4, colour: INK });
   for (const { lines, x } of columns) {
@@ -75,7 +97,7 @@ export function drawSheet({ title, settings, rows, summaries, notes }: SheetCont
   let y = first;
   for (const [i, row] of rows.entries()) {
     drawRow(canvas, row, { y, height: heights[i], columns });
-    y += heights[i] + captions + BETWEEN_ROWS;
+    y += heights[i] + CAPTIONS + BETWEEN_ROWS;
   }
   if (summarised) {
     fill(canvas, { box: { x: MARGIN, y: y - 6, width: width - 2 * MARGIN, height: 1 }, colour: [0.8, 0.81, 0.83] });
@@ -83,7 +105,7 @@ export function drawSheet({ title, settings, rows, summaries, notes }: SheetCont
     for (const [i, summary] of summaries.entries()) {
       if (summary) drawLines(canvas, summaryLines(summary), { x: columns[2 + i].x, y: y + 8, colour: INK });
     }
-    y += 3 * SMALL.line + 34;
+    y += SUMMARY;
   }
   drawLines(canvas, small, { x: MARGIN, y, colour: GREY });
   return canvas;
@@ -130,7 +152,8 @@ function drawRow(
 function drawPicture(canvas: Canvas, picture: Picture, { x, y, height }: { x: number; y: number; height: number }) {
   const scale = Math.min(TILE / picture.width, height / picture.height);
   const [width, tall] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side * scale)));
-  paste(canvas, scalePicture(picture, { width, height: tall }), { x, y });
+  const fits = width === picture.width && tall === picture.height;
+  paste(canvas, fits ? picture : scalePicture(picture, { width, height: tall }), { x, y });
 }
 
 function drawMessage(

@@ -80,6 +80,12 @@ Deno.test("cli: evaluate and sheet say at once what is wrong, and have help with
       ["sheet", "--list", "list.json", "--out", "s.webp"],
       /--out s\.webp: a picture of \d+ x 1\d{4} pixels is too large for WebP, which ends here at 16383 a side; choose PNG/,
     );
+    await writeList(desk, { options: { ...shared, model: "./none.bin" } });
+    const elsewhere = await splice("sheet", "--list", `${folder}/list.json`, "--out", "s.png");
+    assert.equal(
+      elsewhere.err.split(". ")[0],
+      `splice: Cannot find the model file ${folder}/none.bin: there is no such file`,
+    );
     const example = await splice("sheet", "--example");
     assert.equal(JSON.parse(example.out).settings.length, 4);
   }));

@@ -6,7 +6,7 @@ import { drawSheet, sheetSize, thumbnail } from "../src/splice/sheet_picture.ts"
 const pair = { name: "A Cow's  day", structure: "a.jpg", appearance: "b.jpg" };
 
 Deno.test("sheet: the example is a list; settings come over shared options, and those over a preset", () => {
-  const read = parseSheetList(exampleList([pair]));
+  const read = parseSheetList(`\uFEFF${exampleList([pair])}`);
   assert.ok(read.ok);
   const { title, recipe, pairs, settings } = read.list;
   assert.deepEqual([title, recipe.preset, recipe.size], ["Each loss removed in turn", "quick", 160]);

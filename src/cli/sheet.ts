@@ -5,6 +5,7 @@ import { checkWritable, clashes, formatProblem, makeFolder, reasonOf } from "./f
 import { programFolder } from "./launch.ts";
 import { type Common, EXIT, modelsFlag, type ModelsOption, quietFlag, UsageError, verboseFlag } from "./usage.ts";
 import { lockFolder } from "../jobs/folder_lock.ts";
+import type { Recipe } from "../splice/recipe.ts";
 import { exampleList, parseSheetList, type SheetList } from "../splice/sheet_list.ts";
 
 interface SheetOptions extends Common, ModelsOption {
@@ -87,6 +88,10 @@ async function sheet(options: SheetOptions): Promise<number> {
   }
 }
 
+/** A file, and no name of the store. */
+const isModelFile = (model: string | undefined): model is string =>
+  model !== undefined && /[/\\]|\.(?:safetensors|pth|bin)$/.test(model);
+
 /** @throws UsageError where the folder cannot be written; null where another sheet has it */
 function lockOf(data: string): ReturnType<typeof lockFolder> {
   try {
@@ -115,15 +120,26 @@ async function readList(path: string, problems: string[]): Promise<SheetList | n
     problems.push(...read.errors.map((why) => `Cannot use --list ${path}: ${why}`));
     return null;
   }
+  const from = (file: string) => resolve(dirname(path), file);
+  const { recipe, settings } = read.list;
+  const placed = ({ model, ...options }: Recipe): Recipe => ({
+    ...options,
+    model: isModelFile(model) ? from(model) : model,
+  });
   const pairs = read.list.pairs.map((pair) => ({
     ...pair,
-    structure: resolve(dirname(path), pair.structure),
-    appearance: resolve(dirname(path), pair.appearance),
+    structure: from(pair.structure),
+    appearance: from(pair.appearance),
   }));
   for (const file of new Set(pairs.flatMap(({ structure, appearance }) => [structure, appearance]))) {
     if (!(await Deno.stat(file).then(({ isDirectory }) => !isDirectory, () => false))) {
       problems.push(`Cannot use --list ${path}: there is no picture ${file}`);
     }
   }
-  return { ...read.list, pairs };
+  return {
+    ...read.list,
+    pairs,
+    recipe: placed(recipe),
+    settings: settings.map((setting) => ({ ...setting, recipe: placed(setting.recipe) })),
+  };
 }

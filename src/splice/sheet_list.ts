@@ -43,7 +43,7 @@ export interface SheetList {
 export function parseSheetList(text: string): { ok: true; list: SheetList } | { ok: false; errors: string[] } {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(text.replace(/^\uFEFF/, "")); // some editors begin a file with a mark
   } catch (cause) {
     return { ok: false, errors: [`it is not JSON (${cause instanceof Error ? cause.message : cause})`] };
   }

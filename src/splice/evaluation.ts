@@ -19,9 +19,11 @@ import {
 import { fitPicture, type Picture } from "../images/picture.ts";
 import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../nets/vit.ts";
 import { meanAttention } from "./attention_maps.ts";
+import type { Size } from "./augment.ts";
 import { checkSeen, type Extractor, uploadExtractor } from "./extractor.ts";
 import { refuseUnlessItFits, tryPlan } from "./memory.ts";
 import { type Foreground, foregroundOf, intersectionOverUnion } from "./normalised_cut.ts";
+import { seenPicture } from "./seen_picture.ts";
 
 /** The numbers of one triple; each is 0 (iou and cosine: 1) for the picture that would be perfect by it alone. */
 export interface Evaluation {
@@ -97,13 +99,13 @@ interface Seen {
   readonly covered: Mask["covered"];
 }
 
-/** What is loaded for pictures of some sizes, by these. */
+/** What is loaded for pictures that are seen at some sizes, by these. */
 interface Loads {
   readonly runtime: Runtime;
   readonly programs: Map<string, Loaded>;
 }
 
-const sizeText = ({ width, height }: Picture) => `${width}x${height}`;
+const sizeText = ({ width, height }: Size) => `${width}x${height}`;
 
 /** Programs stay loaded from one triple to the next of the same sizes; those of other sizes go, so that any number of triples takes no more of the device than one. */
 export function openEvaluator(gpu: Gpu, options: EvaluatorOptions): Evaluator {
@@ -114,8 +116,10 @@ export function openEvaluator(gpu: Gpu, options: EvaluatorOptions): Evaluator {
     loads = null;
   }
 
+  const seenAs = ({ height, width }: Size) => seenSize(height, width, options.side, options.longest);
+
   function loadsFor(pictures: readonly Picture[]): Loads {
-    const sizes = new Set(pictures.map(sizeText));
+    const sizes = new Set(pictures.map((picture) => sizeText(seenAs(picture))));
     if (loads && [...loads.programs.keys()].some((size) => !sizes.has(size))) release();
     return loads ??= { runtime: openRuntime(gpu), programs: new Map() };
   }
@@ -125,8 +129,8 @@ export function openEvaluator(gpu: Gpu, options: EvaluatorOptions): Evaluator {
     const last = extractor.vit.depth - 1;
     const plan = (side: number, longest: number) => {
       const net = openVit(extractor.vit);
-      const image = input("image", f32(3, height, width));
       const seen = seenSize(height, width, side, longest);
+      const image = input("image", f32(3, seen.height, seen.width));
       const { tokens, queries, keys } = vitBlocks(net, prepareImage(net, image, { ...seen, resize }), last)[last];
       const roots = new Map<string, Value>([
         ["tokens", tokens],
@@ -160,12 +164,12 @@ export function openEvaluator(gpu: Gpu, options: EvaluatorOptions): Evaluator {
     const { patch, dim } = options.extractor.vit;
     const { side, longest } = options;
     checkSeen(picture, { name, patch, side, longest });
-    const program = programs.get(sizeText(picture)) ?? await load(runtime, picture);
-    programs.set(sizeText(picture), program);
-    runtime.run(program, new Map([["image", picture.data]]));
+    const seen = seenAs(picture);
+    const program = programs.get(sizeText(seen)) ?? await load(runtime, picture);
+    programs.set(sizeText(seen), program);
+    runtime.run(program, new Map([["image", seenPicture(picture, seen, options.resize).data]]));
     const read = (root: string) => runtime.readOutput(program, root);
     const [tokens, queries, keys] = [await read("tokens"), await read("queries"), await read("keys")];
-    const seen = seenSize(picture.height, picture.width, side, longest);
     const [rows, cols] = [Math.floor(seen.height / patch), Math.floor(seen.width / patch)];
     return {
       rows,

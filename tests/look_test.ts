@@ -199,7 +199,7 @@ Deno.test("looks: what takes too long or all memory is refused with what does no
   const said = (name: LookName, options: Record<string, unknown>, size: readonly [number, number]) => {
     const parsed = parseLook(name, options);
     assert.ok(parsed.ok);
-    return tooMuch(parsed.look, { vit, picture: { width: size[0], height: size[1] } });
+    return tooMuch(parsed.look, { vit, picture: { width: size[0], height: size[1] }, mostPatches: 3200 });
   };
   const message =
     "Cannot paint all 12 heads of a photograph of 4000 x 3000: together that is more than 64 megapixels; " +

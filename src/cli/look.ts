@@ -32,6 +32,9 @@ export interface OwnOption {
   place(picture: Picture): Readonly<Record<string, number>>;
 }
 
+/** Whoever waits at a terminal may wait longer than a server's other clients. */
+const MOST_PATCHES = 10_000;
+
 /** Options that this command has another one for. */
 const PLACE: readonly string[] = ["x", "y"];
 
@@ -76,8 +79,10 @@ export async function look(command: Command, name: LookName, options: LookFlags,
   const placed = { ...parsed.look, options: { ...parsed.look.options, ...own?.place(picture) } } as typeof parsed.look;
   const extractor = await loadVit(modelPath);
   const model = modelName(modelPath);
-  const later = [...lookProblems(placed, { model, ...extractor.vit }), tooMuch(placed, { ...extractor, picture })]
-    .filter((problem) => problem !== null);
+  const later = [
+    ...lookProblems(placed, { model, ...extractor.vit }),
+    tooMuch(placed, { ...extractor, picture, mostPatches: MOST_PATCHES }),
+  ].filter((problem) => problem !== null);
   if (later.length > 0) throw new UsageError(later.map(({ message }) => asFlag(message)));
   const { painted, layer, grid } = await withRuntime((runtime, memoryLimit) =>
     paintLook(runtime, { look: placed, extractor, picture, memoryLimit })

@@ -18,6 +18,9 @@ import type { Warm } from "./warm.ts";
 import { refuseLongWebp } from "./webp.ts";
 import { writeWhole } from "./write_whole.ts";
 
+/** A look is made between two steps of a job that is being trained, and may not keep it waiting long. */
+const MOST_PATCHES = 3200;
+
 /** Does it; what it makes is on the disk when this resolves. @throws Fault, EngineError, ... */
 export async function perform(task: Task, warm: Warm): Promise<void> {
   switch (task.task) {
@@ -69,7 +72,7 @@ async function lookAt(task: LookTask, warm: Warm): Promise<void> {
   const { vit } = extractor;
   refuse(lookProblems(look, { model: modelName(task.model), ...vit }));
   const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });
-  refuse([tooMuch(look, { vit, picture })]);
+  refuse([tooMuch(look, { vit, picture, mostPatches: MOST_PATCHES })]);
   const { painted } = await warm.withRuntime((runtime, memoryLimit) =>
     paintLook(runtime, { look, extractor, picture, memoryLimit })
   );

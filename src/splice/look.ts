@@ -23,13 +23,18 @@ export interface LookedAt {
 
 /** Pixels of all pictures that attention paints side by side: as many as one picture may have. */
 const MOST_PAINTED = 64e6;
-/** Patches whose components are looked for: that many take seconds, and time and memory grow with their square. */
-const MOST_PATCHES = 3200;
 
-/** Why a look would take too long, or all memory there is; null if it would not. */
+/**
+ * Why a look would take too long, or all memory there is; null if it would not. `mostPatches`: of so many components may be looked for; memory, and the time of an iteration,
+ * grow with their square.
+ */
 export function tooMuch(
   { look, options }: Look,
-  { vit: { heads, native, patch }, picture }: { readonly vit: Extractor["vit"]; readonly picture: Size },
+  { vit: { heads, native, patch }, picture, mostPatches }: {
+    readonly vit: Extractor["vit"];
+    readonly picture: Size;
+    readonly mostPatches: number;
+  },
 ): OptionError | null {
   if (look === "attention" && options.head === undefined && heads * picture.width * picture.height > MOST_PAINTED) {
     const message = `Cannot paint all ${heads} heads of a photograph of ${picture.width} x ${picture.height}: ` +
@@ -44,10 +49,10 @@ export function tooMuch(
   };
   const asked = options.vit_side ?? native;
   let fits = asked;
-  while (patchesAt(fits) > MOST_PATCHES) fits--;
+  while (patchesAt(fits) > mostPatches) fits--;
   if (fits === asked) return null;
   const message = `Cannot use vit_side = ${asked}: the photograph would be seen as ${patchesAt(asked)} patches, and ` +
-    `components are found of ${MOST_PATCHES} at most; vit_side ${fits} would do`;
+    `components are found of ${mostPatches} at most; vit_side ${fits} would do`;
   return { field: "vit_side", message };
 }
 

@@ -50,8 +50,8 @@ async function sheet(options: SheetOptions): Promise<number> {
     };
     console.log(exampleList([
       pair("mountains at sunset", "picos-de-europa", "sunset"),
-      pair("autumn wood under the blue sky of the mountains", "aitzgorri", "picos-de-europa"),
-      pair("the hilltop on an autumn day", "sunset", "aitzgorri"),
+      pair("the mountains in autumn", "picos-de-europa", "aitzgorri"),
+      pair("the autumn wood at sunset", "aitzgorri", "sunset"),
     ]));
     return EXIT.done;
   }

@@ -73,14 +73,22 @@ export function parseSheetList(text: string): { ok: true; list: SheetList } | { 
 }
 
 /**
- * A list to begin with: the paper's ablation, each loss removed in turn. Paths are the caller's. Structure weighs more than usual: in the bundled extractor's [CLS]
- * colours weigh much, and shapes would give way.
+ * A list to begin with: the paper's ablation, each loss removed in turn. Paths are the caller's. The weights are for the bundled extractor and few steps: its [CLS] knows
+ * colours so well that shapes would give way with the published ones, and whole pictures are learned sooner than crops.
  */
 export function exampleList(pairs: readonly Omit<SheetPair, "slug">[]): string {
   return JSON.stringify(
     {
       title: "Each loss removed in turn",
-      options: { preset: "quick", size: 160, steps: 320, weight_ssim: 10, weight_entire_ssim: 10 },
+      options: {
+        preset: "quick",
+        size: 160,
+        steps: 300,
+        augment: false,
+        weight_ssim: 6,
+        weight_entire_ssim: 6,
+        weight_id: 2,
+      },
       pairs,
       settings: [
         { name: "full objective" },

@@ -2,6 +2,7 @@
 import type { Op } from "../ir/graph.ts";
 import { attentionOps } from "./attention.ts";
 import { convOps } from "./conv.ts";
+import { cropOps } from "./crop.ts";
 import { elementwise, scalarOps } from "./elementwise.ts";
 import { matmulOps } from "./matmul.ts";
 import { movementOps } from "./movement.ts";
@@ -34,7 +35,8 @@ export {
   type Tensor,
 } from "./elementwise.ts";
 export { matmul } from "./matmul.ts";
-export { concat, crop, flip, permute, reshape, slice, transpose } from "./movement.ts";
+export { crop } from "./crop.ts";
+export { concat, flip, permute, reshape, slice, transpose } from "./movement.ts";
 export { noiseKey, normal } from "./noise.ts";
 export { expand, full, sum, sumAll } from "./broadcast.ts";
 export { type Interpolation, resample, resampleOnHost } from "./resample.ts";
@@ -45,6 +47,7 @@ export const allOps: readonly Op[] = [
   ...scalarOps.values(),
   elementwise,
   ...movementOps,
+  ...cropOps,
   ...broadcastOps,
   ...rowOps,
   ...matmulOps,

@@ -7,8 +7,8 @@ import swaggerScript from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "t
 import swaggerStyle from "swagger-ui-dist/swagger-ui.css" with { type: "text" };
 import chartStyle from "uplot/dist/uPlot.min.css" with { type: "text" };
 import { z } from "zod";
-import { inversionSchema } from "../src/splice/inversion_options.ts";
-import { presets, recipeSchema } from "../src/splice/recipe.ts";
+import { inversionSchema } from "../src/splice/instruments/inversion_options.ts";
+import { presets, recipeSchema } from "../src/splice/transfer/recipe.ts";
 
 const root = new URL("../", import.meta.url);
 const web = new URL("src/web/", root);
@@ -23,7 +23,9 @@ function newest(url: URL): number {
 }
 
 function isFresh(): boolean {
-  const options = ["recipe.ts", "inversion_options.ts"].map((name) => new URL(`src/splice/${name}`, root));
+  const options = ["transfer/recipe.ts", "instruments/inversion_options.ts"].map((name) =>
+    new URL(`src/splice/${name}`, root)
+  );
   const sources = [web, ...options, new URL("deno.json", root), new URL(import.meta.url)];
   try {
     const made = products.map((name) => Deno.statSync(new URL(name, dist)).mtime?.getTime() ?? 0);

@@ -4,8 +4,8 @@
  *   deno task inspect attention              one of those in tests/support/small_graphs.ts
  *   deno task inspect linear workgroup       for another set of kernels
  */
-import { profileNames, promisedProfile } from "../tests/support/profiles.ts";
-import { compilationText, smallGraphs } from "../tests/support/small_graphs.ts";
+import { profileNames, promisedProfile } from "../tests/support/engine/profiles.ts";
+import { compilationText, smallGraphs } from "../tests/support/engine/small_graphs.ts";
 
 const [name = "", wanted = "subgroup8"] = Deno.args;
 const build = smallGraphs[name];

@@ -12,8 +12,8 @@ import { allOps, compile, EngineError, f32, input, openGpu, openRuntime, sizeOf,
 import { apply } from "../src/engine/ir/graph.ts";
 import { interpret } from "../src/engine/ir/interpret.ts";
 import type { Attrs } from "../src/engine/ir/type.ts";
-import { noise, relativeError } from "../tests/support/numbers.ts";
-import { profileNames } from "../tests/support/profiles.ts";
+import { noise, relativeError } from "../tests/support/engine/numbers.ts";
+import { profileNames } from "../tests/support/engine/profiles.ts";
 
 function attribute(text: string): Attrs[string] {
   if (text === "true" || text === "false") return text === "true";

@@ -4,23 +4,23 @@
  */
 import { Command, CommanderError } from "commander";
 import config from "../../deno.json" with { type: "json" };
-import { addApply } from "./apply.ts";
-import { addAttention } from "./attention.ts";
-import { addBench } from "./bench.ts";
-import { addDemo } from "./demo.ts";
-import { addDoctor } from "./doctor.ts";
-import { addEvaluate } from "./evaluate.ts";
-import { addFeatures } from "./features.ts";
-import { addInvert } from "./invert.ts";
+import { addApply } from "./commands/apply.ts";
+import { addAttention } from "./commands/attention.ts";
+import { addBench } from "./commands/bench.ts";
+import { addDemo } from "./commands/demo.ts";
+import { addDoctor } from "./commands/doctor.ts";
+import { addEvaluate } from "./commands/evaluate.ts";
+import { addFeatures } from "./commands/features.ts";
+import { addInvert } from "./commands/invert.ts";
 import { confine } from "./launch.ts";
-import { addModels } from "./models.ts";
-import { addPca } from "./pca.ts";
-import { addRun } from "./run.ts";
-import { addServe } from "./serve.ts";
-import { addSheet } from "./sheet.ts";
-import { addSimilarity } from "./similarity.ts";
-import { EXIT, UsageError } from "./usage.ts";
-import { addWorker } from "./worker.ts";
+import { addModels } from "./commands/models.ts";
+import { addPca } from "./commands/pca.ts";
+import { addRun } from "./commands/run.ts";
+import { addServe } from "./commands/serve.ts";
+import { addSheet } from "./commands/sheet.ts";
+import { addSimilarity } from "./commands/similarity.ts";
+import { EXIT, UsageError } from "./terminal/usage.ts";
+import { addWorker } from "./commands/worker.ts";
 
 /** Runs one command. Resolves to the exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted. */
 export async function main(args: readonly string[]): Promise<number> {

@@ -3,13 +3,13 @@
  * what is refused. Invariant: a job's files lie in its folder before the store knows of it.
  */
 import { join } from "node:path";
-import { listModels, modelName, type StoreOptions } from "../weights/store.ts";
-import type { DataFiles } from "./files.ts";
-import { Fault, type FieldError, type Job } from "./job.ts";
-import type { Device, Task } from "./messages.ts";
-import type { CreateRequest, Upload } from "./service.ts";
-import type { JobStore } from "./store.ts";
-import { INPUTS, type JobKind, parseWork, type Work, workOf } from "./work.ts";
+import { listModels, modelName, type StoreOptions } from "../weights/store/store.ts";
+import type { DataFiles } from "./local/files.ts";
+import { Fault, type FieldError, type Job } from "./model/job.ts";
+import type { Device, Task } from "./model/messages.ts";
+import type { CreateRequest, Upload } from "./model/service.ts";
+import type { JobStore } from "./local/store.ts";
+import { INPUTS, type JobKind, parseWork, type Work, workOf } from "./model/work.ts";
 
 export interface CreationOptions {
   readonly store: JobStore;

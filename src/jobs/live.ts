@@ -2,23 +2,23 @@
  * The jobs' side of a running server: opens the data folder, the store, the workers, the inspector, webhooks and retention, and is the `JobService` that routes ask.
  * Invariant: whatever was running when the process before this one ended is queued again before the first request is answered.
  */
-import { copyAt } from "../weights/record.ts";
-import { listModels, type StoreOptions } from "../weights/store.ts";
+import { copyAt } from "../weights/store/record.ts";
+import { listModels, type StoreOptions } from "../weights/store/store.ts";
 import { createJob, findModelForJob } from "./creation.ts";
-import { openFeeds } from "./feed.ts";
-import { openFiles } from "./files.ts";
-import { whenEnded } from "./when_ended.ts";
-import { type CountedEvent, Fault, isFinal, type Job } from "./job.ts";
-import type { ImageFormatName } from "./messages.ts";
-import { openPictureCalls, served, SUFFIX } from "./picture_calls.ts";
-import { openRetention } from "./retention.ts";
-import type { JobService } from "./service.ts";
-import { onDisk } from "./storage_fault.ts";
-import { openStore } from "./store.ts";
-import { openSupervisor } from "./supervisor.ts";
-import { tend } from "./tended.ts";
-import { checkWebhookUrl, openWebhooks } from "./webhook.ts";
-import { INPUTS } from "./work.ts";
+import { openFeeds } from "./delivery/feed.ts";
+import { openFiles } from "./local/files.ts";
+import { whenEnded } from "./delivery/when_ended.ts";
+import { type CountedEvent, Fault, isFinal, type Job } from "./model/job.ts";
+import type { ImageFormatName } from "./model/messages.ts";
+import { openPictureCalls, served, SUFFIX } from "./workers/picture_calls.ts";
+import { openRetention } from "./local/retention.ts";
+import type { JobService } from "./model/service.ts";
+import { onDisk } from "./local/storage_fault.ts";
+import { openStore } from "./local/store.ts";
+import { openSupervisor } from "./workers/supervisor.ts";
+import { tend } from "./workers/tended.ts";
+import { checkWebhookUrl, openWebhooks } from "./delivery/webhook.ts";
+import { INPUTS } from "./model/work.ts";
 
 export interface LiveOptions {
   readonly dataFolder: string;

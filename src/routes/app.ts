@@ -5,23 +5,23 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { requestId } from "hono/request-id";
-import { Fault } from "../jobs/job.ts";
+import { Fault } from "../jobs/model/job.ts";
 import { addCalls } from "./calls.ts";
 import { addDocuments } from "./documents.ts";
-import type { AppOptions, Ask, Env, Shared } from "./environment.ts";
-import { crossOrigin, identify, refuseStrangers, requireKey, securityHeaders } from "./guard.ts";
+import type { AppOptions, Ask, Env, Shared } from "./middleware/environment.ts";
+import { crossOrigin, identify, refuseStrangers, requireKey, securityHeaders } from "./middleware/guard.ts";
 import { addHealth } from "./health.ts";
 import { addJobs } from "./jobs.ts";
-import { limitRates } from "./limit.ts";
-import { openMetrics } from "./metrics.ts";
+import { limitRates } from "./middleware/limit.ts";
+import { openMetrics } from "./middleware/metrics.ts";
 import { addModels } from "./models.ts";
-import { observe } from "./observe.ts";
+import { observe } from "./middleware/observe.ts";
 import { addPage } from "./page.ts";
-import { answerFault, errorHandler, nothingHere } from "./problem.ts";
-import { openReceiver } from "./receive.ts";
-import { refuseInvalid } from "./refusal.ts";
+import { answerFault, errorHandler, nothingHere } from "./middleware/problem.ts";
+import { openReceiver } from "./bodies/receive.ts";
+import { refuseInvalid } from "./bodies/refusal.ts";
 import { addSplice } from "./splice.ts";
-export type { AppOptions, LogRecord } from "./environment.ts";
+export type { AppOptions, LogRecord } from "./middleware/environment.ts";
 
 export interface App {
   readonly app: OpenAPIHono<Env>;

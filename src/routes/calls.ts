@@ -3,13 +3,13 @@
  * file goes out, and nothing of either is kept.
  */
 import { createRoute, z } from "@hono/zod-openapi";
-import type { Served, Upload } from "../jobs/service.ts";
-import { type LookName, lookNames } from "../splice/look_options.ts";
-import { file, picture, problems, uploadFaults } from "./answers.ts";
-import type { Ask, Shared } from "./environment.ts";
-import { applyForm, type DocumentedForm, featuresForm, lookForm } from "./forms.ts";
+import type { Served, Upload } from "../jobs/model/service.ts";
+import { type LookName, lookNames } from "../splice/instruments/look_options.ts";
+import { file, picture, problems, uploadFaults } from "./answers/answers.ts";
+import type { Ask, Shared } from "./middleware/environment.ts";
+import { applyForm, type DocumentedForm, featuresForm, lookForm } from "./bodies/forms.ts";
 import { chosenFormat } from "./jobs.ts";
-import { sendFile, type Sending } from "./send.ts";
+import { sendFile, type Sending } from "./answers/send.ts";
 
 const tags = ["models"];
 const inBestFormat = picture("The picture, in the format that the Accept header likes best");

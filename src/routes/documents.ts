@@ -3,9 +3,9 @@
  * address that problems name as their `type`.
  */
 import type { OpenAPIHono } from "@hono/zod-openapi";
-import { Fault, type FaultCode, FAULTS } from "../jobs/job.ts";
-import { negotiate } from "./accept.ts";
-import type { Env, Shared } from "./environment.ts";
+import { Fault, type FaultCode, FAULTS } from "../jobs/model/job.ts";
+import { negotiate } from "./answers/accept.ts";
+import type { Env, Shared } from "./middleware/environment.ts";
 
 /** What to do about each kind of problem. */
 const remedies: Readonly<Record<FaultCode, string>> = {

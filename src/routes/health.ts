@@ -1,8 +1,8 @@
 /** For those who watch over the server: is the process there, can it work, and how is it doing. `healthz` touches nothing that could make it wait. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { Fault } from "../jobs/job.ts";
-import { json, only } from "./answers.ts";
-import type { Shared } from "./environment.ts";
+import { Fault } from "../jobs/model/job.ts";
+import { json, only } from "./answers/answers.ts";
+import type { Shared } from "./middleware/environment.ts";
 
 const alive = z.strictObject({ status: z.literal("ok"), version: z.string() });
 const able = z.strictObject({

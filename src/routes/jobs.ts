@@ -1,14 +1,14 @@
 /** Jobs that exist: list, look, follow, cancel, remove, and fetch what belongs to them. What they are and become is decided elsewhere; this puts it on the wire. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { statusSchema } from "../jobs/job.ts";
-import type { ImageFormatName } from "../jobs/messages.ts";
-import { negotiate } from "./accept.ts";
-import { events, file, Job, jobParams, json, picture, problems, unchanged, whole } from "./answers.ts";
-import type { Ask, Shared } from "./environment.ts";
-import { formatNames, formatOf, pictureTypes } from "./pictures.ts";
-import { beginning, sendFile } from "./send.ts";
-import { pictureTypeOf } from "./sniff.ts";
-import { answerEvents } from "./sse.ts";
+import { statusSchema } from "../jobs/model/job.ts";
+import type { ImageFormatName } from "../jobs/model/messages.ts";
+import { negotiate } from "./answers/accept.ts";
+import { events, file, Job, jobParams, json, picture, problems, unchanged, whole } from "./answers/answers.ts";
+import type { Ask, Shared } from "./middleware/environment.ts";
+import { formatNames, formatOf, pictureTypes } from "./bodies/pictures.ts";
+import { beginning, sendFile } from "./answers/send.ts";
+import { pictureTypeOf } from "./bodies/sniff.ts";
+import { answerEvents } from "./answers/sse.ts";
 
 const tags = ["jobs"];
 const request = { params: jobParams };

@@ -1,7 +1,7 @@
 /** The models that are here. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { json, problems } from "./answers.ts";
-import type { Shared } from "./environment.ts";
+import { json, problems } from "./answers/answers.ts";
+import type { Shared } from "./middleware/environment.ts";
 
 const modelsSchema = z.strictObject({
   models: z.array(z.strictObject({

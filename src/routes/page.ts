@@ -5,9 +5,9 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { getMimeType } from "hono/utils/mime";
-import { Fault } from "../jobs/job.ts";
-import type { Ask, Shared } from "./environment.ts";
-import { knows } from "./send.ts";
+import { Fault } from "../jobs/model/job.ts";
+import type { Ask, Shared } from "./middleware/environment.ts";
+import { knows } from "./answers/send.ts";
 
 interface Asset {
   readonly stamp: string;

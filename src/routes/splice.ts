@@ -3,16 +3,16 @@
  * answered: each job is durable from the moment it is created, and goes on when its client goes away.
  */
 import { createRoute, z } from "@hono/zod-openapi";
-import { Fault, type Job as JobData } from "../jobs/job.ts";
-import { negotiate } from "./accept.ts";
-import { creationFaults, events, Job, json, picture, problems } from "./answers.ts";
-import type { Ask, Shared } from "./environment.ts";
-import { type DocumentedForm, jobForm, spliceForm, usualKind } from "./forms.ts";
-import { answerProblem } from "./problem.ts";
-import { formatOf, pictureTypes } from "./pictures.ts";
-import { kindSchema } from "../jobs/work.ts";
-import { sendFile } from "./send.ts";
-import { answerEvents } from "./sse.ts";
+import { Fault, type Job as JobData } from "../jobs/model/job.ts";
+import { negotiate } from "./answers/accept.ts";
+import { creationFaults, events, Job, json, picture, problems } from "./answers/answers.ts";
+import type { Ask, Shared } from "./middleware/environment.ts";
+import { type DocumentedForm, jobForm, spliceForm, usualKind } from "./bodies/forms.ts";
+import { answerProblem } from "./middleware/problem.ts";
+import { formatOf, pictureTypes } from "./bodies/pictures.ts";
+import { kindSchema } from "../jobs/model/work.ts";
+import { sendFile } from "./answers/send.ts";
+import { answerEvents } from "./answers/sse.ts";
 
 const keyed = z.object({
   "Idempotency-Key": z.string()

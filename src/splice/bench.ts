@@ -28,11 +28,11 @@ import {
 } from "../engine/mod.ts";
 import { openGenerator, parameterCount } from "../nets/unet.ts";
 import { openVit, vitConstants, type VitShape } from "../nets/vit.ts";
-import { freshSlab } from "./checkpoint.ts";
-import { memoryOf, type MemoryReport } from "./memory.ts";
-import { objective, termsAt, type Weights } from "./objective.ts";
-import { drawCrops } from "./augment.ts";
-import type { Extractor } from "./trainer.ts";
+import { freshSlab } from "./transfer/checkpoint.ts";
+import { memoryOf, type MemoryReport } from "./transfer/memory.ts";
+import { objective, termsAt, type Weights } from "./transfer/objective.ts";
+import { drawCrops } from "./transfer/augment.ts";
+import type { Extractor } from "./transfer/trainer.ts";
 
 export interface KernelRate {
   readonly name: string;

@@ -2,19 +2,19 @@
 import { computed, effect } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
-import { announcement } from "./announce.ts";
-import { reachable } from "./api.ts";
-import { restoreDraft } from "./draft.ts";
-import { GalleryPage } from "./gallery_page.tsx";
-import { Mark } from "./icons.tsx";
-import { JobPage } from "./job_page.tsx";
-import { connection, session } from "./job_session.ts";
-import { phaseOf } from "./job_state.ts";
-import { KeyDialog } from "./key_dialog.tsx";
+import { announcement } from "./state/announce.ts";
+import { reachable } from "./talk/api.ts";
+import { restoreDraft } from "./state/draft.ts";
+import { GalleryPage } from "./pages/gallery_page.tsx";
+import { Mark } from "./parts/icons.tsx";
+import { JobPage } from "./pages/job_page.tsx";
+import { connection, session } from "./state/job_session.ts";
+import { phaseOf } from "./state/job_state.ts";
+import { KeyDialog } from "./parts/key_dialog.tsx";
 import { followLink, place } from "./location.ts";
-import { LookPage } from "./look_page.tsx";
-import { readiness, watchReadiness } from "./readiness.ts";
-import { StartPage } from "./start_page.tsx";
+import { LookPage } from "./pages/look_page.tsx";
+import { readiness, watchReadiness } from "./state/readiness.ts";
+import { StartPage } from "./pages/start_page.tsx";
 
 const title = computed(() => {
   const state = session.value;

@@ -1,0 +1,109 @@
+/** `splice features`: what the extractor makes of a picture, as tensors in a file. */
+import { resolve } from "node:path";
+import { type Command, Option } from "commander";
+import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../../splice/transfer/recipe.ts";
+import { checkWritable, clashes, readPicture } from "../files/files.ts";
+import {
+  asFlag,
+  type Common,
+  EXIT,
+  givenRecipe,
+  modelsFlag,
+  type ModelsOption,
+  quietFlag,
+  UsageError,
+  verboseFlag,
+} from "../terminal/usage.ts";
+
+interface FeaturesOptions extends Common, ModelsOption {
+  readonly image?: string;
+  readonly layers?: string;
+  readonly out?: string;
+}
+
+const RECIPE_OPTIONS: readonly RecipeName[] = ["model", "vit_side", "vit_longest", "resize"];
+
+export function addFeatures(program: Command, finish: (code: number) => void): void {
+  const command = program.command("features")
+    .summary("write the extractor's features of a picture")
+    .description(
+      "Writes tokens, queries, keys, values [t, d] and self-similarity [t, t] of the extractor's blocks, [CLS] first.",
+    )
+    .option("--image <file>", "the picture")
+    .option("--out <file>", "the tensors, as safetensors")
+    .option("--layers <list>", "blocks, from 0, as 0,11 (default: the last)");
+  for (const { name, flag, description } of optionFlags()) {
+    if (RECIPE_OPTIONS.includes(name)) command.addOption(new Option(flag, description));
+  }
+  command
+    .option(...modelsFlag)
+    .option(...quietFlag)
+    .option(...verboseFlag)
+    .addHelpText(
+      "after",
+      "\nExample:\n  splice features --model dino-vitb8 --image cow.jpg --layers 0,11 --out cow.safetensors",
+    )
+    .action(async (options: FeaturesOptions) => finish(await features(options, command)));
+}
+
+async function features(options: FeaturesOptions, command: Command): Promise<number> {
+  const problems: string[] = [];
+  for (const name of ["image", "out"] as const) {
+    if (options[name] === undefined) problems.push(`Cannot extract features: --${name} FILE is missing`);
+  }
+  problems.push(...clashes({ "--image": options.image }, { "--out": options.out }));
+  const parsed = parseRecipe(givenRecipe(command, RECIPE_OPTIONS));
+  if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
+  if (options.layers !== undefined && !/^\d+(,\d+)*$/.test(options.layers)) {
+    problems.push(`Cannot use --layers = ${JSON.stringify(options.layers)}: it must be block numbers from 0, as 0,11`);
+  }
+  if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
+  const { image, out } = options as Required<FeaturesOptions>;
+  await checkWritable([{ path: out, flag: "--out", plain: true }]);
+  const layers = options.layers?.split(",").map(Number);
+  await extract(parsed.recipe, { ...options, image, out, layers });
+  return EXIT.done;
+}
+
+async function extract(
+  recipe: Recipe,
+  { image, out, layers, quiet, models }: Pick<FeaturesOptions, "quiet" | "models"> & {
+    image: string;
+    out: string;
+    layers: number[] | undefined;
+  },
+): Promise<void> {
+  const { modelStore, withRuntime } = await import("../runs/surroundings.ts");
+  const { loadVit, modelName, resolveModel } = await import("../../weights/store/store.ts");
+  const { writeSafetensors } = await import("../../weights/formats/safetensors.ts");
+  const { extractFeatures, featureMetadata, layersProblem, wantedLayers } = await import(
+    "../../splice/instruments/features.ts"
+  );
+  const modelPath = await resolveModel(recipe.model, modelStore(models));
+  const picture = await readPicture(image);
+  const extractor = await loadVit(modelPath);
+  const { depth, native } = extractor.vit;
+  const model = modelName(modelPath);
+  const wanted = wantedLayers(layers ?? [], depth);
+  const problem = layersProblem(wanted, { model, depth });
+  if (problem) throw new UsageError([asFlag(problem.message)]);
+  const features = await withRuntime((runtime, memoryLimit) =>
+    extractFeatures(runtime, {
+      extractor,
+      picture,
+      layers: wanted,
+      ...vitSize(recipe, native),
+      resize: recipe.resize,
+      memoryLimit,
+    })
+  );
+  await writeSafetensors(out, features.tensors, { metadata: featureMetadata(features, model) });
+  if (!quiet) {
+    const { grid, patch } = features;
+    console.log(
+      `${resolve(out)} is done: ${
+        wanted.length === 1 ? "block" : "blocks"
+      } ${wanted} of ${model}, ${grid.rows} x ${grid.cols} patches of ${patch} and [CLS]`,
+    );
+  }
+}

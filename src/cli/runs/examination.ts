@@ -1,0 +1,110 @@
+/**
+ * What `splice doctor` looks at: the program's surroundings one by one, each as `ok`, `note` or `FAIL` with its remedy.
+ */
+import { openGpu } from "../../engine/mod.ts";
+import { megabytes } from "../../splice/transfer/memory.ts";
+import { copyAt } from "../../weights/store/record.ts";
+import { listModels, sha256OfFile, verifySha256 } from "../../weights/store/store.ts";
+import { remedyFor } from "../../weights/store/verify.ts";
+import { modelStore } from "./surroundings.ts";
+
+type Verdict = "ok" | "note" | "FAIL";
+
+/** The least that the quick preset runs in, in bytes. */
+const LEAST_MEMORY = 1.5 * 2 ** 30;
+/** What a binding should hold: the widest tensor of a 512-pixel picture. */
+const GOOD_BINDING = 128 * 2 ** 20;
+
+/** Prints what it finds; true if training can work. */
+export async function examine(print: (line: string) => void, models?: string): Promise<boolean> {
+  let good = true;
+  const say = (verdict: Verdict, what: string, text: string, remedy?: string) => {
+    if (verdict === "FAIL") good = false;
+    print(`${verdict.padEnd(5)} ${what.padEnd(9)} ${text}${remedy ? `\n                -> ${remedy}` : ""}`);
+  };
+  say(
+    "ok",
+    "deno",
+    `${Deno.version.deno} (V8 ${Deno.version.v8}) on ${Deno.build.os} ${Deno.build.arch}`,
+  );
+  await examineGpu(say);
+  examineMemory(say);
+  await examineModels(say, models);
+  print(good ? "Training works here." : "Training cannot work here yet: see FAIL above.");
+  return good;
+}
+
+type Say = (verdict: Verdict, what: string, text: string, remedy?: string) => void;
+
+async function examineGpu(say: Say): Promise<void> {
+  try {
+    const gpu = await openGpu();
+    try {
+      const { info, profile, limits, timestamps } = gpu;
+      say(
+        info.software ? "note" : "ok",
+        "adapter",
+        info.name,
+        info.software
+          ? "it computes on the CPU: small pictures only. A graphics card with its Vulkan driver is many times faster"
+          : undefined,
+      );
+      if (info.software && /LLVM 1[0-4]\./.test(info.name)) {
+        say(
+          "note",
+          "driver",
+          "an old Mesa",
+          "Mesa 25 is several times faster; on Debian 12 it is in bookworm-backports",
+        );
+      }
+      const optional = ["subgroups", "shader-f16", "timestamp-query"].map((feature) =>
+        `${feature} ${info.features.includes(feature) ? "yes" : "no"}`
+      );
+      say(
+        "ok",
+        "features",
+        `${optional.join(", ")}; none is required${timestamps ? "" : " (kernels cannot be timed)"}`,
+      );
+      say("ok", "kernels", `${profile.name}${info.subgroup ? `, subgroups of ${info.subgroup} lanes` : ""}`);
+      const size = `${megabytes(limits.bindingBytes)} a binding, ${megabytes(limits.bufferBytes)} a buffer, ` +
+        `${profile.maxStorageBuffers} buffers a kernel, ${profile.maxWorkgroupBytes / 1024} KiB shared by a workgroup`;
+      if (limits.bindingBytes < GOOD_BINDING) {
+        say("note", "limits", size, "larger pictures will be refused; a newer driver may allow more");
+      } else say("ok", "limits", size);
+    } finally {
+      gpu.close();
+    }
+  } catch (error) {
+    say("FAIL", "adapter", error instanceof Error ? error.message : String(error));
+  }
+}
+
+function examineMemory(say: Say): void {
+  const { total, available } = Deno.systemMemoryInfo();
+  const text = `${megabytes(available)} of ${megabytes(total)} free`;
+  if (available < LEAST_MEMORY) {
+    say("FAIL", "memory", text, `end other programs: ${megabytes(LEAST_MEMORY)} are needed for preset quick`);
+  } else say("ok", "memory", text);
+}
+
+async function examineModels(say: Say, models: string | undefined): Promise<void> {
+  const store = modelStore(models);
+  say("ok", "models", `looked for in ${store.folders.join(" and ")}`);
+  let present = 0;
+  for (const { name, path, entry } of await listModels(store)) {
+    if (path === null) {
+      const fetched = `splice models pull ${name}${store.named ?? ""}`;
+      say("note", "model", `${name} is not here (${entry?.about ?? ""}; ${entry?.megabytes ?? "?"} MB)`, fetched);
+      continue;
+    }
+    try {
+      const sum = entry?.sha256 ?? (await copyAt(path, await sha256OfFile(path)))?.sha256;
+      if (sum !== undefined) await verifySha256(path, sum);
+      present += 1;
+      say("ok", "model", `${name}: ${path}${sum === undefined ? "" : ", checksum right"}`);
+    } catch (error) {
+      say("FAIL", "model", error instanceof Error ? error.message : String(error), remedyFor(name, store));
+    }
+  }
+  if (present === 0) say("FAIL", "model", "no usable model is here", "restore models/ from the repository");
+}

@@ -1,0 +1,177 @@
+/**
+ * The cells of a contact sheet on the disk: a folder each, with structure.png, appearance.png and result.png (as `splice evaluate --folder` reads them) and cell.json,
+ * the numbers. Invariant: cell.json is written last, and names what the cell was made of, and what it was measured by; so a cell is either finished and of this very list,
+ * or only its numbers are of another extractor or size, and it is measured again, or it is run, from its checkpoint where that is of the same run.
+ */
+import { join } from "node:path";
+import { z } from "zod";
+import type { Runtime } from "../../engine/mod.ts";
+import type { Picture } from "../../images/picture.ts";
+import { decodeCheckpoint, encodeCheckpoint } from "../../splice/transfer/checkpoint.ts";
+import { conduct, type Progress } from "../../splice/transfer/conduct.ts";
+import { type Evaluation, MEASURES, openEvaluator, type Triple } from "../../splice/evaluation/evaluation.ts";
+import type { Extractor } from "../../splice/transfer/extractor.ts";
+import { fingerprintOf, modelText } from "../../splice/transfer/fingerprint.ts";
+import { keptCheckpoint } from "../../splice/transfer/kept_checkpoint.ts";
+import { type Recipe, vitSize } from "../../splice/transfer/recipe.ts";
+import type { StepCache } from "../../splice/transfer/step_cache.ts";
+import { openTrainer } from "../../splice/transfer/trainer.ts";
+import { writeSafetensors } from "../../weights/formats/safetensors.ts";
+import { makeFolder, readPicture, writePicture, writeText } from "../files/files.ts";
+import { type Photograph, type PhotographReader, sizedText } from "../files/sheet_photographs.ts";
+import { withRuntime } from "./surroundings.ts";
+
+/** One pair with one setting. */
+export interface CellTask {
+  readonly folder: string;
+  readonly structure: Photograph;
+  readonly appearance: Photograph;
+  readonly recipe: Recipe;
+  readonly extractor: Extractor;
+  /** What measures the result: the same for all cells of a sheet. */
+  readonly judge: Judge;
+}
+
+export interface Judge {
+  readonly extractor: Extractor;
+  /** Short side of what it sees, limit of its long side, and how pictures are resized to it. */
+  readonly side: number;
+  readonly longest: number;
+  readonly resize: Recipe["resize"];
+}
+
+/** How the shared options of a list have its cells measured. */
+export function judgeOf(recipe: Recipe, extractor: Extractor): Judge {
+  return { extractor, ...vitSize(recipe, extractor.vit.native), resize: recipe.resize };
+}
+
+export interface FinishedCell {
+  readonly picture: Picture;
+  readonly numbers: Evaluation;
+  /** What the training took, in seconds, all its runs together. */
+  readonly seconds: number;
+}
+
+const cellSchema = z.object({
+  made_of: z.object({ run: z.string(), steps: z.number() }),
+  measured_by: z.string(),
+  seconds: z.number(),
+  numbers: z.object(
+    Object.fromEntries(MEASURES.map((name) => [name, z.number()])) as Record<keyof Evaluation, z.ZodNumber>,
+  ),
+});
+
+export interface RunCellOptions {
+  readonly signal: AbortSignal;
+  readonly cache: StepCache;
+  readonly photographs: PhotographReader;
+  onProgress(progress: Progress): void;
+}
+
+/** A cell of an earlier run, if it is finished and made of the same. `current`: its numbers are this sheet's; if not, it is to be measured. */
+export async function keptCell(task: CellTask): Promise<FinishedCell & { readonly current: boolean } | null> {
+  try {
+    const { made_of, measured_by, numbers, seconds } = cellSchema.parse(
+      JSON.parse(await Deno.readTextFile(join(task.folder, "cell.json"))),
+    );
+    if (made_of.run !== runText(task) || made_of.steps !== task.recipe.steps) return null;
+    const current = measured_by === judgeText(task.judge);
+    if (!current) await readTriple(task.folder); // it can be measured
+    return { picture: await readPicture(join(task.folder, "result.png")), numbers, seconds, current };
+  } catch {
+    return null; // not there, or not whole: it is made anew
+  }
+}
+
+/** Measures a finished cell anew. */
+export async function measureCell(task: CellTask, { seconds }: { readonly seconds: number }): Promise<FinishedCell> {
+  return await withRuntime((runtime, memoryLimit) => finish(task, { runtime, memoryLimit, seconds }));
+}
+
+/** Trains, renders, measures and keeps. Null where the signal came first; its checkpoint then waits for the next run. */
+export async function runCell(task: CellTask, options: RunCellOptions): Promise<FinishedCell | null> {
+  const { folder, recipe, extractor } = task;
+  const file = (name: string) => join(folder, name);
+  const [structure, appearance] = await options.photographs.read([task.structure, task.appearance], recipe.size);
+  await makeFolder(folder, "--data");
+  const fingerprint = runText(task);
+  const wanted = { decode: decodeCheckpoint, fingerprint, steps: recipe.steps };
+  const checkpoint = await keptCheckpoint(file("checkpoint.safetensors"), wanted);
+  const before = Number(checkpoint?.metadata.seconds) || 0;
+  const began = performance.now();
+  return await withRuntime(async (runtime, memoryLimit) => {
+    const trainer = await openTrainer({
+      runtime,
+      extractor,
+      recipe,
+      structure,
+      appearance,
+      checkpoint: checkpoint?.state,
+      fingerprint,
+      memoryLimit,
+      cache: options.cache,
+    });
+    const seconds = () => before + (performance.now() - began) / 1000;
+    await conduct(trainer, {
+      recipe: { steps: recipe.steps, preview_every: 0 },
+      signal: options.signal,
+      onSteps: (_, progress) => options.onProgress(progress),
+      onPreview: () => {},
+      async save(state) {
+        const { tensors, metadata } = encodeCheckpoint(state);
+        await writeSafetensors(file("checkpoint.safetensors"), tensors, {
+          metadata: { ...metadata, seconds: seconds().toFixed(1) },
+        });
+      },
+    });
+    if (trainer.step() < recipe.steps) return null;
+    await Deno.remove(file("cell.json")).catch(() => {}); // of another run, whose pictures go now
+    await writePicture(file("structure.png"), structure);
+    await writePicture(file("appearance.png"), appearance);
+    await writePicture(file("result.png"), await trainer.render());
+    runtime.release(); // what measures has buffers of its own
+    const cell = await finish(task, { runtime, memoryLimit, seconds: Number(seconds().toFixed(1)) });
+    await Deno.remove(file("checkpoint.safetensors")).catch(() => {}); // it has served
+    return cell;
+  });
+}
+
+/** Measures the pictures of a cell's folder, and writes its cell.json. */
+async function finish(
+  task: CellTask,
+  { runtime, memoryLimit, seconds }: { runtime: Runtime; memoryLimit: number | undefined; seconds: number },
+): Promise<FinishedCell> {
+  const { folder, recipe, judge } = task;
+  const triple = await readTriple(folder); // what is measured is what can be seen: 8 bits
+  const evaluator = openEvaluator(runtime.gpu, { ...judge, memoryLimit });
+  const { numbers } = await evaluator.evaluate(triple);
+  evaluator.release();
+  const made_of = { run: runText(task), steps: recipe.steps };
+  const cell = { made_of, measured_by: judgeText(judge), seconds, numbers, recipe };
+  await writeText(join(folder, "cell.json"), `${JSON.stringify(cell, null, 2)}\n`);
+  return { picture: triple.result, numbers, seconds };
+}
+
+async function readTriple(folder: string): Promise<Triple> {
+  const read = (name: string) => readPicture(join(folder, `${name}.png`));
+  return {
+    structure: await read("structure"),
+    appearance: await read("appearance"),
+    result: await read("result"),
+  };
+}
+
+/** Everything that its picture depends on, but for the steps. */
+function runText({ structure, appearance, extractor, recipe }: CellTask): string {
+  return fingerprintOf({
+    structure: sizedText(structure, recipe.size),
+    appearance: sizedText(appearance, recipe.size),
+    extractor,
+    recipe,
+  });
+}
+
+/** Everything else that its numbers depend on. */
+function judgeText({ extractor, side, longest, resize }: Judge): string {
+  return JSON.stringify({ model: modelText(extractor), vit_side: side, vit_longest: longest, resize });
+}

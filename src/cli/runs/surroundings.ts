@@ -1,0 +1,44 @@
+/**
+ * What commands find around them: the model store's folders, the GPU and the memory it may use, and the wish to stop.
+ */
+import { join } from "node:path";
+import { openGpu, openRuntime, type Runtime } from "../../engine/mod.ts";
+import type { StoreOptions } from "../../weights/store/store.ts";
+import { ownModels, programFolder } from "../launch.ts";
+import { shellWord } from "../terminal/usage.ts";
+
+/** The bundled models, then the user's own: in the folder that --models gave, or the usual one. */
+export function modelStore(given?: string): StoreOptions & { readonly own: string | null } {
+  const own = ownModels(given);
+  const bundled = join(programFolder(), "models");
+  const named = given === undefined ? {} : { named: ` --models ${shellWord(given)}` };
+  return { folders: own ? [bundled, own] : [bundled], own, ...named };
+}
+
+/** Runs `use` with a GPU that is closed afterwards, and the bytes it may use where that is known: software adapters use the machine's own. */
+export async function withRuntime<T>(
+  use: (runtime: Runtime, memoryLimit: number | undefined) => Promise<T>,
+): Promise<T> {
+  const runtime = openRuntime(await openGpu());
+  try {
+    return await use(runtime, runtime.gpu.info.software ? Deno.systemMemoryInfo().available : undefined);
+  } finally {
+    runtime.close();
+  }
+}
+
+/** Runs `use` with a signal that Ctrl-C (or SIGTERM) aborts; a second one ends the process at once. */
+export async function interruptible<T>(use: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const stop = () => {
+    if (controller.signal.aborted) Deno.exit(130);
+    controller.abort();
+  };
+  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+  for (const signal of signals) Deno.addSignalListener(signal, stop);
+  try {
+    return await use(controller.signal);
+  } finally {
+    for (const signal of signals) Deno.removeSignalListener(signal, stop);
+  }
+}

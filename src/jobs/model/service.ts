@@ -1,0 +1,88 @@
+/**
+ * What the routes ask of the jobs' side: the one door between HTTP and everything behind it. Routes neither touch the store's rows nor the workers.
+ */
+import type { CountedEvent, Job, JobStatus } from "./job.ts";
+import type { ImageFormatName } from "./messages.ts";
+import type { Feed } from "../delivery/feed.ts";
+import type { InputName, JobKind } from "./work.ts";
+import type { LookName } from "../../splice/instruments/look_options.ts";
+
+/** A request to train, its pictures already on the disk (in a folder that `openUpload` gave). */
+export interface CreateRequest {
+  readonly upload: Upload;
+  readonly kind: JobKind;
+  /** Option fields as they came: text. */
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly webhookUrl: string | null;
+  /** The client's Idempotency-Key, prefixed with whose it is. */
+  readonly idempotencyKey: string | null;
+}
+
+/** A place for uploaded files, outside of any job until a job takes them over. */
+export interface Upload {
+  readonly folder: string;
+  /** Writes one uploaded file; its name is `field`. */
+  write(field: string, bytes: Uint8Array): Promise<void>;
+  /** Removes what no job took over. */
+  discard(): Promise<void>;
+}
+
+/** A file to answer with. */
+export interface Served {
+  readonly path: string;
+  readonly type: string;
+  readonly bytes: number;
+  readonly modified: Date | null;
+}
+
+export interface ModelReport {
+  readonly name: string;
+  readonly present: boolean;
+  readonly default: boolean;
+  readonly about: string | null;
+  readonly licence: string | null;
+  readonly megabytes: number | null;
+}
+
+export interface Health {
+  /** GPU workers that have opened their device. */
+  readonly ready: number;
+  readonly workers: number;
+  readonly adapter: string | null;
+}
+
+/** Every method that meets bad input or a missing job throws a Fault. */
+export interface JobService {
+  openUpload(): Promise<Upload>;
+  create(request: CreateRequest): Promise<{ job: Job; replayed: boolean }>;
+  get(id: string): Job;
+  list(options: { limit: number; before?: string | undefined; status?: JobStatus | undefined }): {
+    jobs: Job[];
+    /** Pass as `before` for the next page; null on the last. */
+    next: string | null;
+  };
+  /** Cancels an active job, removes an ended one. "canceling": it is running and ends within one step. */
+  remove(id: string): Promise<{ did: "canceled" | "canceling"; job: Job } | { did: "removed" }>;
+  /** The job's events after `after`. */
+  feed(id: string, after: number): Feed;
+  /** Resolves when the job has ended, or rejects with Fault unavailable when the server stops. */
+  finished(id: string): Promise<Job>;
+  result(id: string, format: ImageFormatName): Promise<Served>;
+  preview(id: string): Promise<Served>;
+  generator(id: string): Promise<Served>;
+  input(id: string, name: InputName): Promise<Served>;
+  /** Renders the upload's file `image` with the generator of a job; the answer lies in the upload's folder. */
+  apply(id: string, upload: Upload, format: ImageFormatName): Promise<Served>;
+  /** Features of the upload's file `image`, safetensors in the upload's folder. Fields: model, layers, vit_side, vit_longest, resize. */
+  features(upload: Upload, fields: Readonly<Record<string, unknown>>): Promise<Served>;
+  /** A picture of what the extractor sees in the upload's file `image`, in the upload's folder. Fields: as `parseLook` takes them. */
+  look(look: LookName, upload: Upload, options: {
+    readonly fields: Readonly<Record<string, unknown>>;
+    readonly format: ImageFormatName;
+  }): Promise<Served>;
+  models(): Promise<ModelReport[]>;
+  health(): Health;
+  gauges(): { queued: number; running: number; plannedBytes: number; plannedByJob: number };
+  /** For metrics. Returns what ends it. */
+  onCount(listener: (event: CountedEvent) => void): () => void;
+}

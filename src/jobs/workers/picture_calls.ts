@@ -1,0 +1,108 @@
+/**
+ * What the server has its processes do with a picture at once, outside of any job: look whether it is good, write it in another format, render it, look at what the
+ * extractor sees in it. Invariant: no GPU worker meets a picture that the inspector has not found good.
+ */
+import { join } from "node:path";
+import { type LookName, parseLook } from "../../splice/instruments/look_options.ts";
+import type { StoreOptions } from "../../weights/store/store.ts";
+import { findModelForJob } from "../creation.ts";
+import { readFeatureFields } from "../model/feature_fields.ts";
+import { Fault } from "../model/job.ts";
+import type { ImageFormatName, Task } from "../model/messages.ts";
+import type { Served, Upload } from "../model/service.ts";
+import type { Tended } from "./tended.ts";
+
+export interface PictureCallsOptions {
+  readonly inspector: Pick<Tended, "call">;
+  readonly models: StoreOptions;
+  /** Has a GPU worker do a task. @throws Fault */
+  work(task: Task): Promise<void>;
+}
+
+export interface PictureCalls {
+  /** Has the inspector look at pictures. @throws Fault */
+  inspect(task: Extract<Task, { task: "inspect" }>): Promise<void>;
+  /** Writes a picture in another format, once for all who ask at the same time. */
+  convert(from: string, to: string, format: ImageFormatName): Promise<void>;
+  /** Renders the upload's file `image` with this generator. */
+  apply(generator: string, upload: Upload, format: ImageFormatName): Promise<Served>;
+  features(upload: Upload, fields: Readonly<Record<string, unknown>>): Promise<Served>;
+  look(
+    name: LookName,
+    upload: Upload,
+    options: { readonly fields: Readonly<Record<string, unknown>>; readonly format: ImageFormatName },
+  ): Promise<Served>;
+}
+
+export const SUFFIX: Readonly<Record<ImageFormatName, string>> = { png: "png", jpeg: "jpg", webp: "webp" };
+/** No picture within the limits takes this long to look at or to write, in ms. */
+const INSPECTION = 120_000;
+
+export function openPictureCalls({ inspector, models, work }: PictureCallsOptions): PictureCalls {
+  const conversions = new Map<string, Promise<void>>();
+
+  /** What brings down two of the inspector's processes, or holds one up for ever, is taken for damaged. */
+  async function inspect(task: Extract<Task, { task: "inspect" }>): Promise<void> {
+    const fields = task.pictures.map(({ field }) => field);
+    await inspector.call(task, {
+      limit: INSPECTION,
+      blame(why) {
+        const named = fields.join(" and ");
+        const message = `Cannot use ${named}: ${why}; save the picture anew with another program, or smaller`;
+        return new Fault("damaged", message, { errors: fields.map((field) => ({ field, message })) });
+      },
+    });
+  }
+
+  /** Has a GPU worker do a task on the upload's picture, once that has been found good. */
+  async function onPicture({ folder }: Upload, make: (picture: string) => Task): Promise<void> {
+    const picture = join(folder, "image");
+    await inspect({ task: "inspect", pictures: [{ field: "image", path: picture }], training: null });
+    await work(make(picture));
+  }
+
+  return {
+    inspect,
+    async convert(from, to, format) {
+      const running = conversions.get(to) ??
+        inspector.call({ task: "convert", from, to, format }, { limit: INSPECTION }).finally(() =>
+          conversions.delete(to)
+        );
+      conversions.set(to, running);
+      await running;
+    },
+    async apply(generator, upload, format) {
+      const out = join(upload.folder, `result.${SUFFIX[format]}`);
+      await onPicture(upload, (picture) => ({ task: "apply", generator, picture, out, format }));
+      return await served(out, `image/${format}`);
+    },
+    async features(upload, fields) {
+      const { recipe, layers } = readFeatureFields(fields);
+      const model = await findModelForJob(recipe.model, models);
+      const out = join(upload.folder, "features.safetensors");
+      await onPicture(upload, (picture) => ({ task: "features", model, picture, layers, recipe, out }));
+      return await served(out, "application/octet-stream");
+    },
+    async look(name, upload, { fields, format }) {
+      const look = readLook(name, fields);
+      const model = await findModelForJob(look.options.model, models);
+      const out = join(upload.folder, `look.${SUFFIX[format]}`);
+      await onPicture(upload, (picture) => ({ task: "look", look, model, picture, out, format }));
+      return await served(out, `image/${format}`);
+    },
+  };
+}
+
+/** A look and its options. @throws Fault invalid_options, with all that is wrong */
+function readLook(name: LookName, fields: Readonly<Record<string, unknown>>) {
+  const parsed = parseLook(name, fields);
+  if (parsed.ok) return parsed.look;
+  const detail = parsed.errors.map(({ message }) => message).join("; ");
+  throw new Fault("invalid_options", detail, { errors: parsed.errors });
+}
+
+/** A file to answer with. @throws Deno.errors.NotFound */
+export async function served(path: string, type: string): Promise<Served> {
+  const { size, mtime } = await Deno.stat(path);
+  return { path, type, bytes: size, modified: mtime };
+}

@@ -1,0 +1,81 @@
+/**
+ * The short tasks of a GPU worker, done between the steps of its job: rendering with a trained generator, features of a picture, pictures of what the extractor sees. From
+ * files to a file, like a job, but without a memory of it.
+ */
+import { decodeImage } from "../../images/decode.ts";
+import { encodeImage } from "../../images/encode.ts";
+import { applyGenerator } from "../../splice/transfer/apply.ts";
+import { generatorSlab } from "../../splice/transfer/checkpoint.ts";
+import { extractFeatures, featureMetadata, layersProblem, wantedLayers } from "../../splice/instruments/features.ts";
+import { paintLook, tooMuch } from "../../splice/instruments/look.ts";
+import { lookProblems } from "../../splice/instruments/look_options.ts";
+import { type Recipe, vitSize } from "../../splice/transfer/recipe.ts";
+import { writeSafetensors } from "../../weights/formats/safetensors.ts";
+import { loadWeights, modelName } from "../../weights/store/store.ts";
+import { refuse } from "./blame.ts";
+import type { Task } from "../model/messages.ts";
+import type { Warm } from "./warm.ts";
+import { refuseLongWebp } from "./webp.ts";
+import { writeWhole } from "../local/write_whole.ts";
+
+/** A look is made between two steps of a job that is being trained, and may not keep it waiting long. */
+const MOST_PATCHES = 3200;
+
+/** Does it; what it makes is on the disk when this resolves. @throws Fault, EngineError, ... */
+export async function perform(task: Task, warm: Warm): Promise<void> {
+  switch (task.task) {
+    case "apply": {
+      const slab = generatorSlab((await loadWeights(task.generator)).tensors, "the job's generator");
+      const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });
+      refuseLongWebp(picture, task.format);
+      const rendered = await warm.withRuntime((runtime, memoryLimit) =>
+        applyGenerator(runtime, { slab, picture, memoryLimit })
+      );
+      await writeWhole(task.out, await encodeImage(rendered, task.format));
+      return;
+    }
+    case "features":
+      return await features(task, warm);
+    case "look":
+      return await lookAt(task, warm);
+    default:
+      throw new Error(`Bug: a GPU worker was asked to ${task.task}`);
+  }
+}
+
+async function features(task: Extract<Task, { task: "features" }>, warm: Warm): Promise<void> {
+  const extractor = await warm.extractor(task.model);
+  const { depth, native } = extractor.vit;
+  const model = modelName(task.model);
+  const recipe: Recipe = task.recipe;
+  const layers = wantedLayers(task.layers, depth);
+  refuse([layersProblem(layers, { model, depth })]);
+  const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });
+  const features = await warm.withRuntime((runtime, memoryLimit) =>
+    extractFeatures(runtime, {
+      extractor,
+      picture,
+      layers,
+      ...vitSize(recipe, native),
+      resize: recipe.resize,
+      memoryLimit,
+    })
+  );
+  await writeSafetensors(task.out, features.tensors, { metadata: featureMetadata(features, model) });
+}
+
+type LookTask = Extract<Task, { task: "look" }>;
+
+async function lookAt(task: LookTask, warm: Warm): Promise<void> {
+  const { look, format, out } = task;
+  const extractor = await warm.extractor(task.model);
+  const { vit } = extractor;
+  refuse(lookProblems(look, { model: modelName(task.model), ...vit }));
+  const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });
+  refuse([tooMuch(look, { vit, picture, mostPatches: MOST_PATCHES })]);
+  const { painted } = await warm.withRuntime((runtime, memoryLimit) =>
+    paintLook(runtime, { look, extractor, picture, memoryLimit })
+  );
+  refuseLongWebp(painted, format);
+  await writeWhole(out, await encodeImage(painted, format));
+}

@@ -1,0 +1,85 @@
+/**
+ * One job's training in the worker, of whatever kind: from the files of its folder to the files of its folder. A job that was interrupted goes on from its checkpoint; one
+ * that does not fit (another version's) is left aside, and the job begins anew.
+ */
+import { join } from "node:path";
+import { encodeImage } from "../../images/encode.ts";
+import { fitPicture, type Picture } from "../../images/picture.ts";
+import { conduct } from "../../splice/transfer/conduct.ts";
+import { keptCheckpoint } from "../../splice/transfer/kept_checkpoint.ts";
+import { writeSafetensors } from "../../weights/formats/safetensors.ts";
+import { modelName } from "../../weights/store/store.ts";
+import type { FromWorker, ToWorker } from "../model/messages.ts";
+import { prepareTraining } from "./training.ts";
+import type { Warm } from "./warm.ts";
+import { writeWhole } from "../local/write_whole.ts";
+
+/** Progress is told at most this often, in ms. */
+const LEAST_GAP = 250;
+/** Previews are for looking at: their longest side, in pixels, and JPEG quality. */
+const PREVIEW = { longest: 768, quality: 0.85 };
+
+export interface TrainJobOptions {
+  readonly warm: Warm;
+  say(message: FromWorker): void;
+  /** Ends the training after the step it is at, its checkpoint saved. */
+  readonly signal: AbortSignal;
+  /** Called between steps. */
+  between(): Promise<void>;
+}
+
+/** Resolves when the result is on the disk, or the signal ended it. */
+export async function trainJob(
+  { job, folder, work, model }: Extract<ToWorker, { say: "run" }>,
+  { warm, say, signal, between }: TrainJobOptions,
+): Promise<void> {
+  const file = (name: string) => join(folder, name);
+  async function showPreview(image: Picture, step: number): Promise<void> {
+    const small = fitPicture(image, PREVIEW.longest);
+    await writeWhole(file("preview.jpg"), await encodeImage(small, "jpeg", { quality: PREVIEW.quality }));
+    say({ say: "preview", job, step });
+  }
+  // The result is the last thing that is written: where it lies, an earlier attempt was done and only did not live to say so.
+  if (await exists(file("result.png"))) return;
+  const training = await prepareTraining(work, { folder, model, warm });
+  const { steps } = work.options;
+  const checkpoint = (await keptCheckpoint(file("checkpoint.safetensors"), { ...training, steps }))?.state;
+
+  await warm.withRuntime(async (runtime, memoryLimit) => {
+    const trainer = await training.open(runtime, { checkpoint, memoryLimit });
+    const adapter = runtime.gpu.info.name;
+    const memory_bytes = trainer.memory.totalBytes;
+    say({ say: "started", job, adapter, model: modelName(model), steps, step: trainer.step(), memory_bytes });
+    let seconds: number[] = [];
+    let told = -Infinity;
+    await conduct(trainer, {
+      recipe: work.options,
+      signal,
+      async onSteps(reports, progress) {
+        seconds.push(...reports.map(({ ms }) => ms / 1000));
+        const now = performance.now();
+        if (now - told >= LEAST_GAP || progress.step === steps) {
+          say({ say: "progress", job, ...progress, losses: { ...progress.losses } as Record<string, number>, seconds });
+          [seconds, told] = [[], now];
+        }
+        await between();
+      },
+      onPreview: showPreview,
+      async save(checkpoint) {
+        if (signal.reason === "cancel") return;
+        const { tensors, metadata } = training.encode(checkpoint);
+        await writeSafetensors(file("checkpoint.safetensors"), tensors, { metadata });
+      },
+    });
+    if (trainer.step() < steps) return;
+    const result = await trainer.render();
+    await training.keep(trainer);
+    await showPreview(result, steps);
+    await writeWhole(file("result.png"), await encodeImage(result, "png"));
+    await Deno.remove(file("checkpoint.safetensors")).catch(() => {}); // it is three times what was trained, and has served
+  });
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}

@@ -1,0 +1,92 @@
+/** Files as answers: streamed from the disk, never held in memory, with what caches need to ask "still the same?". */
+import { Fault } from "../../jobs/model/job.ts";
+import type { Served } from "../../jobs/model/service.ts";
+import type { Ask } from "../middleware/environment.ts";
+
+export interface Sending {
+  /** What a browser calls the file when it saves it; without ending, that follows from the type. */
+  readonly name: string;
+  /** Shown or saved? */
+  readonly disposition: "inline" | "attachment";
+  /** May it be kept and bodiless for again? Answers to POSTs may not. */
+  readonly kept: boolean;
+  /** Called once the last byte is out, or nobody wants more. */
+  readonly after?: () => Promise<void>;
+}
+
+const endings: Readonly<Record<string, string>> = {
+  "image/png": "png",
+  "image/jpeg": "jpg",
+  "image/webp": "webp",
+  "application/octet-stream": "safetensors",
+};
+
+/** @throws Fault not_found if the file has gone in the meantime */
+export async function sendFile(c: Ask, served: Served, { name, disposition, kept, after }: Sending): Promise<Response> {
+  const ending = endings[served.type];
+  const tagOf = (bytes: number, modified: Date | null) =>
+    kept && modified !== null ? `"${bytes.toString(36)}-${modified.getTime().toString(36)}-${ending ?? "x"}"` : null;
+  c.header("Cache-Control", kept ? "private, no-cache" : "no-store");
+  const known = tagOf(served.bytes, served.modified);
+  if (known !== null && knows(c, known)) {
+    await after?.();
+    c.header("ETag", known);
+    return c.body(null, 304);
+  }
+  // A preview may be replaced at any time: what is said of the file must be of the one that is sent.
+  const file = await open(served.path, after);
+  const { size, mtime } = await file.stat();
+  const tag = tagOf(size, mtime);
+  if (tag !== null) c.header("ETag", tag);
+  if (kept && mtime !== null) c.header("Last-Modified", mtime.toUTCString());
+  c.header("Content-Type", served.type);
+  c.header("Content-Disposition", `${disposition}; filename="${name}${ending === undefined ? "" : `.${ending}`}"`);
+  c.header("Content-Length", String(size));
+  if (c.req.raw.method !== "HEAD") return c.body(after === undefined ? file.readable : followed(file.readable, after));
+  file.close();
+  await after?.();
+  return c.body(null);
+}
+
+/** Has the client the file of this tag already? */
+export function knows(c: Ask, tag: string): boolean {
+  const tags = c.req.header("if-none-match")?.split(",").map((one) => one.trim().replace(/^W\//, "")) ?? [];
+  return tags.includes(tag) || tags.includes("*");
+}
+
+/** The first bytes of a file, as many as tell what it is. @throws Fault not_found if the file has gone in the meantime */
+export async function beginning(path: string): Promise<Uint8Array> {
+  using file = await open(path, undefined);
+  const bytes = new Uint8Array(16);
+  return bytes.subarray(0, await file.read(bytes) ?? 0);
+}
+
+async function open(path: string, after: Sending["after"]): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path);
+  } catch (cause) {
+    await after?.();
+    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+    throw new Fault("not_found", "Cannot send the file: it was removed a moment ago.", { cause });
+  }
+}
+
+/** The same stream, and `after` at its end. */
+function followed(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  after: () => Promise<void>,
+): ReadableStream<Uint8Array> {
+  const reader = stream.getReader();
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = await reader.read();
+      if (!done) return controller.enqueue(value);
+      await after();
+      controller.close();
+    },
+    async cancel(reason) {
+      await reader.cancel(reason);
+      await after();
+    },
+  }, { highWaterMark: 0 });
+}

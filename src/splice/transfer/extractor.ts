@@ -1,0 +1,36 @@
+/**
+ * The frozen extractor on its way to the GPU: the tensors of a checked weight file, and the states that programs read them from.
+ */
+import { EngineError, type Program, type Runtime } from "../../engine/mod.ts";
+import { seenSize, vitConstants } from "../../nets/vit.ts";
+import type { VitDescription } from "../../weights/formats/names.ts";
+import type { StateDict } from "../../weights/formats/tensor.ts";
+
+export interface Extractor {
+  readonly tensors: StateDict;
+  readonly vit: VitDescription;
+}
+
+/** Writes what these programs read of the extractor, and no more: features of an early block need no later one. */
+export function uploadExtractor(runtime: Runtime, { tensors }: Extractor, programs: readonly (Program | null)[]): void {
+  const wanted = new Set<string>();
+  for (const program of programs) {
+    for (const { role } of program?.buffers.values() ?? []) if (role.kind === "state") wanted.add(role.name);
+  }
+  for (const [name, { data }] of tensors) if (wanted.has(`vit.${name}`)) runtime.writeState(`vit.${name}`, data);
+  for (const [name, data] of vitConstants()) if (wanted.has(name)) runtime.writeState(name, data);
+}
+
+/** Throws EngineError where the extractor would see less than a patch: of a picture that is many times longer than high. */
+export function checkSeen(
+  { width, height }: { readonly width: number; readonly height: number },
+  { name, patch, side, longest }: { name: string; patch: number; side: number; longest: number },
+): void {
+  const seen = seenSize(height, width, side, longest);
+  if (Math.min(seen.width, seen.height) >= patch) return;
+  const limit = side < patch ? `vit_side (now ${side})` : `vit_longest (now ${longest})`;
+  throw new EngineError(
+    `Cannot see the ${name} picture of ${width} x ${height}: it would be seen as ${seen.width} x ${seen.height}, less than a ` +
+      `patch of ${patch}; crop it, or raise ${limit}`,
+  );
+}

@@ -1,0 +1,135 @@
+/** `splice run` from start to end, interrupted and continued, and `splice apply` after it. */
+import assert from "node:assert/strict";
+import { decodeImage } from "../../../src/images/decode.ts";
+import { encodeImage } from "../../../src/images/encode.ts";
+import { atDesk, ended, jsonLines, pair, small } from "../../support/cli/desk.ts";
+import { gpuTest } from "../../support/engine/gpu.ts";
+import { tinyPicture } from "../../support/splice/tiny.ts";
+
+gpuTest("cli: run with every option, then apply at an odd size", () =>
+  atDesk(async ({ folder, splice, has }) => {
+    const files = ["--save-generator", "g.safetensors", "--metrics", "m.jsonl", "--checkpoint", "c.safetensors"];
+    const options = [
+      "--preset",
+      "quick",
+      "--steps",
+      "6",
+      "--seed",
+      "3",
+      "--weight-id",
+      "0.5",
+      "--learning-rate",
+      "1e-3",
+    ];
+    const more = ["--resize", "bicubic", "--blur-probability", "1", "--preview-every", "4", "--resume"];
+    const { code, out, err } = await splice(
+      "run",
+      ...pair,
+      "--out",
+      "r.png",
+      ...small,
+      ...options,
+      ...more,
+      ...files,
+      "--json",
+    );
+    assert.equal(code, 0, err);
+    assert.equal(err, "");
+    const events = jsonLines(out);
+    const { event, steps, adapter, model } = events[0];
+    assert.deepEqual([event, steps, model, typeof adapter], ["started", 6, "vit", "string"]);
+    assert.deepEqual(events.at(-1), { event: "succeeded", result: "r.png" });
+    assert.deepEqual(events.filter(({ event }) => event === "preview").map(({ path }) => path), ["r.png"]);
+    const last = events.filter(({ event }) => event === "progress").at(-1);
+    assert.deepEqual([last.step, last.steps, last.eta_seconds === null || last.eta_seconds === 0], [6, 6, true]);
+
+    const lines = jsonLines(await Deno.readTextFile(`${folder}/m.jsonl`));
+    assert.deepEqual(lines.map(({ step }) => step), [0, 1, 2, 3, 4, 5]);
+    assert.deepEqual(Object.keys(lines[0]), ["step", "total", "global_cls", "entire_ssim", "entire_cls", "ms"]);
+    assert.deepEqual(Object.keys(lines[1]), ["step", "total", "global_cls", "global_ssim", "global_id", "ms"]);
+    const { total, global_cls, global_ssim, global_id } = lines[1];
+    assert.ok(Math.abs(total / (10 * global_cls + global_ssim + 0.5 * global_id) - 1) < 1e-5, "only total is weighted");
+    const picture = await decodeImage(await Deno.readFile(`${folder}/r.png`), { label: "r.png" });
+    assert.deepEqual([picture.width, picture.height], [48, 35]);
+
+    const text = ["run", ...pair, ...small, "--no-augment", "--init-generator", "g.safetensors", "--steps", "2"];
+    const jpg = await splice(...text, "--out", "r.jpg");
+    assert.equal(jpg.code, 0, jpg.err);
+    const plan =
+      /; model vit; memory \d+ MiB \(\d+ MiB reused\)\nstructure 48 x 35, appearance 40 x 48, seen as 43 x 32\n/;
+    assert.match(jpg.err, plan);
+    assert.match(jpg.err, /^step 2 of 2 .* loss \S+ cls \S+ ssim \S+ id \S+/m);
+    assert.match(jpg.out, /^\/.*r\.jpg is done, in \d+ s\n$/);
+    assert.deepEqual(await splice(...text, "--out", "q.png", "--quiet"), { code: 0, out: "", err: "" });
+
+    for (const generator of ["g.safetensors", "c.safetensors"]) {
+      const applied = await splice("apply", "--generator", generator, "--image", "b.png", "--out", `${generator}.png`);
+      assert.equal(applied.code, 0, applied.err);
+    }
+    const [one, other] = ["g", "c"].map((name) => Deno.readFileSync(`${folder}/${name}.safetensors.png`));
+    assert.deepEqual(one, other, "a checkpoint is a generator too");
+    await Deno.writeFile(`${folder}/odd.png`, await encodeImage(tinyPicture(77, 33, 4), "png"));
+    const odd = await splice("apply", "--generator", "g.safetensors", "--image", "odd.png", "--out", "odd.jpg");
+    assert.match(odd.out, /odd\.jpg is done, 77 x 33/);
+    assert.ok(has("odd.jpg"));
+    const left = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.endsWith(".part"));
+    assert.deepEqual(left, [], "nothing half-written is left");
+  }));
+
+gpuTest(
+  "cli: Ctrl-C saves the checkpoint; --resume gives the bytes of a run that never stopped",
+  () =>
+    atDesk(async ({ folder, splice, start, has }) => {
+      const command = (name: string, steps: number) => {
+        const files = [
+          "--metrics",
+          `${name}.jsonl`,
+          "--out",
+          `${name}.png`,
+          "--checkpoint",
+          `${name}.ckpt`,
+          "--resume",
+        ];
+        return ["run", ...pair, ...small, "--steps", String(steps), "--preview-every", "0", ...files];
+      };
+      const child = start(...command("part", 1_000_000));
+      const result = ended(child);
+      while (!has("part.jsonl")) await new Promise((done) => setTimeout(done, 20));
+      child.kill("SIGINT");
+      const { code, err } = await result;
+      assert.equal(code, 130, err);
+      const stopped = /^Stopped after (\d+) of 1000000 steps; the same command with --resume goes on from part\.ckpt$/m;
+      const done = Number(stopped.exec(err)?.[1]);
+      assert.ok(done > 0, err);
+      assert.equal(jsonLines(await Deno.readTextFile(`${folder}/part.jsonl`)).length, done);
+      assert.ok(!has("part.png"));
+
+      // A crash may leave more in the metrics than in the checkpoint, and half a line.
+      const rest = `{"step":${done},"total":7,"ms":1}\n{"ste`;
+      await Deno.writeTextFile(`${folder}/part.jsonl`, rest, { append: true });
+      const steps = done + 6;
+      const resumed = await splice(...command("part", steps), "--save-generator", "part.safetensors");
+      assert.equal(resumed.code, 0, resumed.err);
+      assert.match(resumed.err, new RegExp(`going on after step ${done}`));
+      const whole = await splice(...command("whole", steps), "--save-generator", "whole.safetensors");
+      assert.equal(whole.code, 0, whole.err);
+      for (const ending of ["png", "safetensors", "ckpt"]) {
+        const [one, other] = ["part", "whole"].map((name) => Deno.readFileSync(`${folder}/${name}.${ending}`));
+        assert.deepEqual(one, other, `the ${ending} of both`);
+      }
+      const metrics = (name: string) =>
+        jsonLines(Deno.readTextFileSync(`${folder}/${name}.jsonl`)).map(({ ms: _, ...line }) => line);
+      assert.deepEqual(metrics("part"), metrics("whole"));
+
+      const other = await splice(...command("part", steps), "--seed", "4");
+      assert.equal(other.code, 1);
+      assert.match(other.err, /^splice: Cannot go on from the checkpoint: it is of another run \(seed is 4, was 0\)/m);
+      await Deno.writeTextFile(`${folder}/gap.jsonl`, '{"step":0}\n{"step":2}\n');
+      const gap = await splice(...command("gap", steps), "--checkpoint", "part.ckpt");
+      assert.equal(gap.code, 1);
+      assert.match(
+        gap.err,
+        new RegExp(`^splice: Cannot go on in --metrics gap.jsonl: it ends before step ${steps}`, "m"),
+      );
+    }),
+);

@@ -1,0 +1,52 @@
+/** What a person does on the page, for tests: choose a pair, type options, start, download, drop. */
+import type { Locator, Page } from "playwright-core";
+
+export const root = new URL("../../../", import.meta.url).pathname;
+export const example = (name: string) => `${root}examples/${name}.jpg`;
+
+export const button = (page: Page, name: string | RegExp) => page.getByRole("button", { name });
+
+/** Resolves when the job is in that phase. */
+export const phase = (page: Page, name: string) => page.waitForSelector(`.job[data-phase=${name}]`);
+
+/** Chooses one of the example pairs. */
+export async function choosePair(page: Page, at = 0): Promise<void> {
+  await page.locator(".pair-button").nth(at).click();
+  await page.locator(".place-image").nth(1).waitFor();
+}
+
+/** Types into options, which are opened first. */
+export async function setOptions(page: Page, values: Readonly<Record<string, string | number>>): Promise<void> {
+  for (const details of await page.locator("details.options").all()) {
+    if (await details.getAttribute("open") === null) await details.locator("summary").first().click();
+  }
+  for (const [name, value] of Object.entries(values)) await page.locator(`#option-${name}`).fill(String(value));
+}
+
+/** Starts the pair that is chosen; the address of its job. */
+export async function startJob(page: Page, values: Readonly<Record<string, string | number>>): Promise<string> {
+  await setOptions(page, values);
+  await button(page, "Start").click();
+  await page.waitForURL(/\?job=/);
+  return page.url();
+}
+
+/** The file that pressing gives: its name and first bytes, one character each. */
+export async function downloaded(page: Page, press: Locator): Promise<{ name: string; head: string }> {
+  const [download] = await Promise.all([page.waitForEvent("download"), press.click()]);
+  const bytes = await Deno.readFile(await download.path());
+  return { name: download.suggestedFilename(), head: String.fromCharCode(...bytes.subarray(0, 12)) };
+}
+
+/** Gives the page an example's bytes as a dropped or pasted file, given.jpg. */
+export async function handFile(page: Page, type: "drop" | "paste", selector: string): Promise<void> {
+  const bytes = (await Deno.readFile(example("sunset"))).toBase64();
+  await page.evaluate(`{
+    const data = new DataTransfer();
+    const bytes = Uint8Array.from(atob("${bytes}"), (letter) => letter.charCodeAt(0));
+    data.items.add(new File([bytes], "given.jpg", { type: "image/jpeg" }));
+    const options = { bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data };
+    const event = new ${type === "drop" ? "DragEvent" : "ClipboardEvent"}("${type}", options);
+    document.querySelector("${selector}").dispatchEvent(event);
+  }`);
+}

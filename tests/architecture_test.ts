@@ -4,25 +4,9 @@
  */
 import assert from "node:assert/strict";
 
-/** A file imports only from rows above its own, and from its own folder. Folders in one row do not know each other. */
-const order: readonly (readonly string[])[] = [
-  ["src/engine/ir/", "src/engine/random.ts"],
-  ["src/engine/debug.ts"],
-  ["src/engine/wgsl/"],
-  ["src/engine/ops/"],
-  ["src/engine/grad.ts"],
-  ["src/engine/adam.ts"],
-  ["src/engine/compile/"],
-  ["src/engine/gpu/"],
-  ["src/engine/mod.ts"],
-  ["src/nets/", "src/weights/", "src/images/"],
-  ["src/splice/"],
-  ["src/jobs/"],
-  ["src/web/"],
-  ["src/routes/"],
-  ["src/cli/"],
-  ["main.ts"],
-];
+/** The rooms of the house, read from the README's table: a row's rooms import from the rows above it, and do not know each other. */
+const order: readonly (readonly string[])[] = roomsIn(Deno.readTextFileSync(new URL("../README.md", import.meta.url)));
+const mostFiles = 20;
 const kernelFamilies = ["src/engine/wgsl/", "src/engine/ops/"];
 const readsEnvironment = ["main.ts", "src/cli/", "src/engine/debug.ts"];
 
@@ -31,7 +15,11 @@ type Files = ReadonlyMap<string, string>;
 type Rule = (files: Files) => string[];
 
 const rules: Readonly<Record<string, Rule>> = {
-  "a file imports only from its left": direction,
+  "a file imports only from rooms above its own": direction,
+  "the README's table names every room, and none that is gone": rooms,
+  "what is exported is imported by somebody": faces,
+  "a folder holds at most 20 source files": crowds,
+  "tests lie in the folder of what they test": mirrors,
   "no import goes round in a circle": cycles,
   "outside src/engine only its mod.ts is imported": (files) =>
     each(files, (path, text) => {
@@ -70,15 +58,76 @@ const rules: Readonly<Record<string, Rule>> = {
     each(files, (_, text) => matches(text, /\bclass \w+(<[^{]*>)? extends (?!Error\b)\w+/g)),
 };
 
+/** First column of the table under the heading, a row each; a room's name ends with a slash, a file that is a room of its own has none. */
+function roomsIn(readme: string): string[][] {
+  const section = readme.slice(readme.indexOf("## How to read the code"));
+  const cells = Array.from(section.matchAll(/^\| (`src\/[^|]*|`main\.ts`) \|/gm), ([, cell]) => cell);
+  return cells.map((cell) => Array.from(cell.matchAll(/`([^`]+)`/g), ([, room]) => room));
+}
+
+/** The innermost room that a file lies in, and its row; null where it has none. */
+function homeOf(path: string): { readonly room: string; readonly row: number } | null {
+  const homes = order.flatMap((rooms, row) =>
+    rooms.filter((room) => within(path, [room])).map((room) => ({ room, row }))
+  );
+  return homes.sort((a, b) => b.room.length - a.room.length)[0] ?? null;
+}
+
 function direction(files: Files): string[] {
   return each(files, (path, text) => {
-    const row = order.findIndex((folders) => within(path, folders));
-    if (row < 0) return ["has no place in the order of tests/architecture_test.ts"];
-    const home = order[row].find((folder) => path.startsWith(folder));
+    const home = homeOf(path);
+    if (home === null) return ["has no room in the README's table"];
     return imports(path, text).filter((to) => files.has(to) || to.startsWith("src/")).flatMap((to) => {
-      const theirs = order.findIndex((folders) => within(to, folders));
-      return theirs < row || (home?.endsWith("/") && to.startsWith(home)) ? [] : [`imports ${to}`];
+      const theirs = homeOf(to);
+      return theirs === null || theirs.room === home.room || theirs.row < home.row ? [] : [`imports ${to}`];
     });
+  });
+}
+
+function rooms(files: Files): string[] {
+  const paths = [...inSources(files).keys()];
+  const named = new Set(order.flat());
+  const astray = paths.filter((path) => !named.has(path)).map((path) => path.replace(/[^/]*$/, ""));
+  return [
+    ...[...new Set(astray)].filter((folder) => !named.has(folder)).map((folder) => `${folder}: is not in the table`),
+    ...[...named].filter((room) => !paths.some((path) => homeOf(path)?.room === room))
+      .map((room) => `${room}: is in the table, but nothing lies there`),
+  ];
+}
+
+/** A room's face is what others import of it: functions and constants that only their own file uses stay inside. Types may be named by whoever calls. */
+function faces(files: Files): string[] {
+  const used = new Set<string>();
+  for (const [path, text] of files) {
+    for (const [, names, from] of text.matchAll(/\{([^{}]*)\}\s*(?:from|= await import\()\s*"(\.[^"]+)"/g)) {
+      const [to] = imports(path, `from "${from}"`);
+      for (const name of names.split(",")) used.add(`${to} ${name.trim().replace(/^type /, "").split(/ as |:/)[0]}`);
+    }
+  }
+  return each(files, (path, text) =>
+    Array.from(
+      text.matchAll(/^export (?:async )?(?:function\*?|const|class) (\w+)/gm),
+      ([, name]) => name,
+    ).filter((name) => !used.has(`${path} ${name}`)).map((name) => `exports ${name}, which nobody imports`));
+}
+
+function crowds(files: Files): string[] {
+  const counts = new Map<string, number>();
+  for (const path of files.keys()) {
+    const folder = path.replace(/[^/]*$/, "");
+    counts.set(folder, (counts.get(folder) ?? 0) + 1);
+  }
+  return [...counts].filter(([, count]) => count > mostFiles).map(([folder, count]) =>
+    `${folder}: holds ${count} files: nobody sees what belongs together`
+  );
+}
+
+function mirrors(files: Files): string[] {
+  const folders = new Set([...files.keys()].map((path) => path.replace(/[^/]*$/, "")));
+  const known = (folder: string) => [...folders].some((other) => other.startsWith(folder));
+  return [...files.keys()].filter((path) => path.startsWith("tests/") && path.endsWith("_test.ts")).flatMap((path) => {
+    const folder = path.replace(/[^/]*$/, "").slice("tests/".length);
+    return folder === "" || known(`src/${folder}`) || known(folder) ? [] : [`${path}: there is no src/${folder}`];
   });
 }
 
@@ -97,9 +146,16 @@ function cycles(files: Files): string[] {
   return found;
 }
 
-/** Lines `path: complaint` for what `look` finds in each file; it is given the text without comments. */
+/** What is shipped, without its tests and tools. */
+function inSources(files: Files): Files {
+  return new Map([...files].filter(([path]) => path.startsWith("src/") || path === "main.ts"));
+}
+
+/** Lines `path: complaint` for what `look` finds in each source file; it is given the text without comments. */
 function each(files: Files, look: (path: string, text: string) => string[]): string[] {
-  return Array.from(files).flatMap(([path, text]) => look(path, text).map((complaint) => `${path}: ${complaint}`));
+  return Array.from(inSources(files)).flatMap(([path, text]) =>
+    look(path, text).map((complaint) => `${path}: ${complaint}`)
+  );
 }
 
 function within(path: string, places: readonly string[]): boolean {
@@ -128,15 +184,15 @@ function sources(): Files {
   const files = new Map<string, string>();
   function walk(folder: string): void {
     for (const entry of Deno.readDirSync(new URL(folder, root))) {
-      if (entry.isDirectory) walk(`${folder}${entry.name}/`);
+      if (entry.isDirectory && entry.name !== "dist") walk(`${folder}${entry.name}/`);
       else if (/\.tsx?$/.test(entry.name)) add(`${folder}${entry.name}`);
     }
   }
   function add(path: string): void {
     files.set(path, withoutComments(Deno.readTextFileSync(new URL(path, root))));
   }
-  walk("src/");
-  for (const entry of Deno.readDirSync(root)) if (entry.name === "main.ts") add("main.ts");
+  for (const folder of ["src/", "tests/", "tools/"]) walk(folder);
+  add("main.ts");
   return files;
 }
 
@@ -150,10 +206,14 @@ for (const [name, rule] of Object.entries(rules)) {
 
 Deno.test("architecture: each rule notices a breach", () => {
   const breaches: Record<keyof typeof rules, [path: string, text: string][]> = {
-    "a file imports only from its left": [["src/images/a.ts", 'import { b } from "../weights/b.ts";'], [
-      "src/weights/b.ts",
-      'export * from "../cli/c.ts";',
-    ]],
+    "a file imports only from rooms above its own": [
+      ["src/images/a.ts", 'import { b } from "../weights/store/store.ts";'],
+      ["src/jobs/local/store.ts", 'export * from "../workers/worker.ts";'],
+    ],
+    "the README's table names every room, and none that is gone": [["src/jobs/attic/a.ts", ""]],
+    "what is exported is imported by somebody": [["src/jobs/a.ts", "export const x = 1;"]],
+    "a folder holds at most 20 source files": Array.from({ length: 21 }, (_, i) => [`src/jobs/a${i}.ts`, ""]),
+    "tests lie in the folder of what they test": [["tests/attic/a_test.ts", ""]],
     "no import goes round in a circle": [["src/a.ts", 'import "./b.ts";'], [
       "src/b.ts",
       'import type { A } from "./a.ts";',

@@ -6,12 +6,13 @@
 import { imageSize } from "image-size";
 import { ImageError, type Picture } from "./picture.ts";
 import { type Raster, readPng } from "./png.ts";
-import { isWhole, orient, pngOrientation } from "./header.ts";
+import { orient, pngOrientation } from "./orientation.ts";
+import { isWhole } from "./wholeness.ts";
 
 /** The smallest side a picture may have, in pixels. */
-export const minSide = 32;
+const minSide = 32;
 /** The most pixels a picture may have, unless the caller says otherwise: 64 megapixels. */
-export const defaultMaxPixels = 64e6;
+const defaultMaxPixels = 64e6;
 
 export interface DecodeOptions {
   /** How errors name the picture: a file's path, a form field's name. */

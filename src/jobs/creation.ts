@@ -3,12 +3,13 @@
  * what is refused. Invariant: a job's files lie in its folder before the store knows of it.
  */
 import { join } from "node:path";
-import { listModels, modelName, type StoreOptions } from "../weights/store/store.ts";
+import { modelName, type StoreOptions } from "../weights/store/store.ts";
 import type { DataFiles } from "./local/files.ts";
 import { Fault, type FieldError, type Job } from "./model/job.ts";
 import type { Device, Task } from "./model/messages.ts";
 import type { CreateRequest, Upload } from "./model/service.ts";
 import type { JobStore } from "./local/store.ts";
+import { findModelForJob } from "./workers/find_model.ts";
 import { INPUTS, type JobKind, parseWork, type Work, workOf } from "./model/work.ts";
 
 export interface CreationOptions {
@@ -72,22 +73,6 @@ function checkOptions(kind: JobKind, fields: Readonly<Record<string, unknown>>, 
   }
   if (parsed.ok && errors.length === 0) return parsed.work;
   throw new Fault("invalid_options", errors.map(({ message }) => message).join("; "), { errors });
-}
-
-/**
- * The file of a model of the store, or of the best one that is here. Strangers are told names, not folders.
- * @throws Fault unknown_model
- */
-export async function findModelForJob(name: string | undefined, models: StoreOptions): Promise<string> {
-  const present = (await listModels(models)).filter(({ path }) => path !== null);
-  const found = present.find((model) => name === undefined ? model.entry !== null : model.name === name)?.path;
-  if (found) return found;
-  const names = present.map((model) => model.name);
-  const message = `Cannot use ${name === undefined ? "any model" : `model = ${JSON.stringify(name.slice(0, 60))}`}: ` +
-    (names.length > 0
-      ? `it is not on this server; use one of ${names.join(", ")}, or ask its operator to add the model`
-      : "no model is on this server; its operator has to add one");
-  throw new Fault("unknown_model", message, { errors: [{ field: "model", message }] });
 }
 
 /** All that a request asks for, as SHA-256. */

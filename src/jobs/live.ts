@@ -4,7 +4,8 @@
  */
 import { copyAt } from "../weights/store/record.ts";
 import { listModels, type StoreOptions } from "../weights/store/store.ts";
-import { createJob, findModelForJob } from "./creation.ts";
+import { createJob } from "./creation.ts";
+import { findModelForJob } from "./workers/find_model.ts";
 import { openFeeds } from "./delivery/feed.ts";
 import { openFiles } from "./local/files.ts";
 import { whenEnded } from "./delivery/when_ended.ts";

@@ -61,7 +61,7 @@ export function priorLevels(height: number, width: number): number {
 }
 
 /** Where the parameters of a network of so many levels lie in its slab. */
-export function priorParameters(levels: number): readonly Parameter[] {
+function priorParameters(levels: number): readonly Parameter[] {
   const list: Parameter[] = [];
   let offset = 0;
   const put = (name: string, kind: Parameter["kind"], ...shape: number[]) => {

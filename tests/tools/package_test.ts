@@ -1,6 +1,6 @@
 /**
  * The one file to ship, from outside: the header of the package around a stand-in for Deno, in everything that can go wrong at a first start; and what `deno compile`
- * is called with. The real package is run in tests/package_bare_test.ts.
+ * is called with. The real package is run in tests/tools/package_bare_test.ts.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";

@@ -26,11 +26,9 @@ const MODEL = "splice-tiny8";
 const SIZES = [128, 256];
 
 async function measure(models: string | undefined): Promise<BenchReport> {
-  const [{ bench }, { findModel, loadVit }, { presets }] = await Promise.all([
-    import("../../splice/bench.ts"),
-    import("../../weights/store/store.ts"),
-    import("../../splice/transfer/recipe.ts"),
-  ]);
+  const { bench } = await import("../../splice/bench.ts");
+  const { findModel, loadVit } = await import("../../weights/store/store.ts");
+  const { presets } = await import("../../splice/transfer/recipe.ts");
   const extractor = await loadVit(await findModel(MODEL, modelStore(models)));
   return await withRuntime((runtime) =>
     bench({

@@ -224,7 +224,7 @@ async function remove(name: string, options: Common & ModelsOption): Promise<num
   const problems = await problemsOf(name, "remove");
   if (problems.length > 0) throw new UsageError(problems);
   const { removeModel } = await import("../../weights/store/remove.ts");
-  const { sizeText } = await import("../runs/models_list.ts");
+  const { sizeText } = await import("../terminal/quantities.ts");
   const { interruptible } = await import("../runs/surroundings.ts");
   return await interruptible(async (signal) => {
     try {

@@ -21,7 +21,8 @@ import { openMetrics } from "./metrics.ts";
 import { findCheckpoint, type Resumable, stoppedText } from "./resume.ts";
 import { interruptible, modelStore, withRuntime } from "./surroundings.ts";
 import { asFlag, EXIT, UsageError } from "../terminal/usage.ts";
-import { durationText, type Voice } from "../terminal/voice.ts";
+import { durationText } from "../terminal/quantities.ts";
+import type { Voice } from "../terminal/voice.ts";
 
 export interface InversionJob extends Resumable {
   readonly image: string;

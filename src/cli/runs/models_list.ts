@@ -3,6 +3,7 @@ import { basename } from "node:path";
 import { copyAt } from "../../weights/store/record.ts";
 import type { Copy } from "../../weights/store/record.ts";
 import { listModels } from "../../weights/store/store.ts";
+import { sizeText } from "../terminal/quantities.ts";
 import { modelStore } from "./surroundings.ts";
 
 export interface ModelSurvey {
@@ -90,10 +91,4 @@ export function copyText({ bytes, dtype, source, licence }: Copy): string {
   return `${sizeText(bytes)} as ${dtype}, from ${source.from}${revision} (SHA-256 ${source.sha256}), licence ${
     licence ?? "unknown"
   }`;
-}
-
-/** `5.4 MB` */
-export function sizeText(bytes: number): string {
-  const megabytes = bytes / 1e6;
-  return `${megabytes < 10 ? megabytes.toFixed(megabytes < 0.1 ? 3 : 1) : megabytes.toFixed(0)} MB`;
 }

@@ -23,7 +23,8 @@ import { examinePhotographs, openPhotographReader, type Photograph } from "../fi
 import { type CellName, openSheetVoice, type SheetVoice } from "../terminal/sheet_voice.ts";
 import { interruptible, modelStore } from "./surroundings.ts";
 import { EXIT, type ModelsOption } from "../terminal/usage.ts";
-import { durationText, type VoiceOptions } from "../terminal/voice.ts";
+import { durationText } from "../terminal/quantities.ts";
+import type { VoiceOptions } from "../terminal/voice.ts";
 
 export interface SheetFiles extends VoiceOptions, ModelsOption {
   readonly out: string;

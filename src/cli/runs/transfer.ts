@@ -25,7 +25,8 @@ import { type Metrics, openMetrics } from "./metrics.ts";
 import { findCheckpoint, stoppedText } from "./resume.ts";
 import { interruptible, modelStore, withRuntime } from "./surroundings.ts";
 import { EXIT } from "../terminal/usage.ts";
-import { durationText, type Voice } from "../terminal/voice.ts";
+import { durationText } from "../terminal/quantities.ts";
+import type { Voice } from "../terminal/voice.ts";
 
 export interface Transfer {
   readonly structure: string;

@@ -1,6 +1,6 @@
 /** What a download says while it runs: a bar on a terminal, a line now and then where there is none, or nothing. All of it goes to stderr. */
 import cliProgress from "cli-progress";
-import { sizeText } from "../runs/models_list.ts";
+import { sizeText } from "./quantities.ts";
 
 export interface DownloadVoice {
   onProgress(have: number, total: number | null): void;

@@ -5,7 +5,8 @@
 import cliProgress from "cli-progress";
 import type { Progress } from "../../splice/transfer/conduct.ts";
 import type { Evaluation } from "../../splice/evaluation/evaluation.ts";
-import { clockText, durationText, type VoiceOptions } from "./voice.ts";
+import { clockText, durationText } from "./quantities.ts";
+import type { VoiceOptions } from "./voice.ts";
 
 export interface CellName {
   /** From 1. */

@@ -4,6 +4,7 @@
  */
 import cliProgress from "cli-progress";
 import type { Progress } from "../../splice/transfer/conduct.ts";
+import { clockText } from "./quantities.ts";
 
 /** Events have the names and fields of the HTTP interface's where both have them. */
 export interface Started {
@@ -144,21 +145,4 @@ function lossText(losses: Progress["losses"]): string {
 function paceText({ step, steps, steps_per_second: pace, eta_seconds: left }: Progress): string {
   if (pace === null || left === null) return step < steps ? "compiling" : "";
   return `${pace < 10 ? pace.toPrecision(2) : pace.toFixed(0)}/s  ${clockText(left)} left`;
-}
-
-/** `1:05`, `2:07:00`. */
-export function clockText(left: number): string {
-  const s = Math.round(left);
-  const [hours, minutes, seconds] = [Math.floor(s / 3600), Math.floor(s / 60) % 60, s % 60];
-  const two = (n: number) => String(n).padStart(2, "0");
-  return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds)}` : `${minutes}:${two(seconds)}`;
-}
-
-/** `8 s`, `1 min 05 s`, `2 h 07 min`. */
-export function durationText(seconds: number): string {
-  const s = Math.round(seconds);
-  const two = (n: number) => String(n).padStart(2, "0");
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${two(s % 60)} s`;
-  return `${Math.floor(s / 3600)} h ${two(Math.floor(s / 60) % 60)} min`;
 }

@@ -48,7 +48,7 @@ const withBatch = (layout: Layout): Layout =>
     ? layout
     : { offset: layout.offset, shape: [1, ...layout.shape], strides: [0, ...layout.strides] };
 
-export const matmulOp: Op = {
+const matmulOp: Op = {
   name: "matmul",
   infer([a, b], attrs) {
     const { batch, m, n } = sizesOf(a, b, attrs);

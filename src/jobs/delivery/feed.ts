@@ -5,27 +5,8 @@
 import { setImmediate } from "node:timers";
 import { type EventData, type EventName, Fault, isFinal, type StoredEvent } from "../model/job.ts";
 import { jobAddress, type JobRecord } from "../model/record.ts";
+import type { Feed, FeedEvent } from "../model/service.ts";
 import type { JobStore } from "../local/store.ts";
-
-/** An event as it is sent; `id` is null for previews, which no replay counts. */
-export interface FeedEvent {
-  readonly id: number | null;
-  readonly name: EventName;
-  readonly data: string;
-}
-
-export interface Feed {
-  /**
-   * The next events in order, at least one; an empty list when `patience` ms pass without any (time for a heartbeat), null after the last event or when the
-   * server stops.
-   */
-  next(patience: number): Promise<readonly FeedEvent[] | null>;
-  /** The server is stopping, the job has not ended: the reader should come back. */
-  interrupted(): boolean;
-  /** Nothing after the asked-for id will ever come. */
-  exhausted(): boolean;
-  close(): void;
-}
 
 export interface Feeds {
   /**

@@ -91,7 +91,7 @@ const nullable = <T extends z.ZodType>(schema: T) => schema.nullable();
 const count = z.number().int().min(0);
 const time = z.iso.datetime().describe("RFC 3339, UTC");
 
-export const lossesSchema = z.record(z.string(), z.number()).describe(
+const lossesSchema = z.record(z.string(), z.number()).describe(
   "unweighted mean squared errors of the terms that counted at the last step, and the weighted `total`",
 );
 
@@ -104,7 +104,7 @@ const pace = {
 };
 
 const address = z.string().describe("an address on this server");
-export const urlsSchema = z.strictObject({
+const urlsSchema = z.strictObject({
   self: address,
   events: address,
   structure: nullable(address).describe("null for an inversion"),

@@ -13,10 +13,10 @@ const path = z.string();
 const faultCode = z.enum(Object.keys(FAULTS) as [FaultCode, ...FaultCode[]]);
 
 /** A Fault, as it crosses the pipe. */
-export const faultSchema = z.strictObject({ code: faultCode, detail: z.string(), errors: z.array(fieldErrorSchema) });
+const faultSchema = z.strictObject({ code: faultCode, detail: z.string(), errors: z.array(fieldErrorSchema) });
 
 /** What a GPU worker knows of its device: enough to plan memory elsewhere. */
-export const deviceSchema = z.strictObject({
+const deviceSchema = z.strictObject({
   adapter: z.string(),
   software: z.boolean(),
   profile: z.strictObject({
@@ -29,11 +29,11 @@ export const deviceSchema = z.strictObject({
 });
 export type Device = z.infer<typeof deviceSchema>;
 
-export const imageFormatSchema = z.enum(["png", "jpeg", "webp"]);
+const imageFormatSchema = z.enum(["png", "jpeg", "webp"]);
 export type ImageFormatName = z.infer<typeof imageFormatSchema>;
 
 /** A question with one answer. `apply`, `features` and `look` are for a GPU worker, `inspect` and `convert` for the inspector. */
-export const taskSchema = z.discriminatedUnion("task", [
+const taskSchema = z.discriminatedUnion("task", [
   z.strictObject({ task: z.literal("apply"), generator: path, picture: path, out: path, format: imageFormatSchema }),
   z.strictObject({
     task: z.literal("features"),

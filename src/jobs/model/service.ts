@@ -1,9 +1,8 @@
 /**
  * What the routes ask of the jobs' side: the one door between HTTP and everything behind it. Routes neither touch the store's rows nor the workers.
  */
-import type { CountedEvent, Job, JobStatus } from "./job.ts";
+import type { CountedEvent, EventName, Job, JobStatus } from "./job.ts";
 import type { ImageFormatName } from "./messages.ts";
-import type { Feed } from "../delivery/feed.ts";
 import type { InputName, JobKind } from "./work.ts";
 import type { LookName } from "../../splice/instruments/look_options.ts";
 
@@ -49,6 +48,26 @@ export interface Health {
   readonly ready: number;
   readonly workers: number;
   readonly adapter: string | null;
+}
+
+/** An event as it is sent; `id` is null for previews, which no replay counts. */
+export interface FeedEvent {
+  readonly id: number | null;
+  readonly name: EventName;
+  readonly data: string;
+}
+
+export interface Feed {
+  /**
+   * The next events in order, at least one; an empty list when `patience` ms pass without any (time for a heartbeat), null after the last event or when the
+   * server stops.
+   */
+  next(patience: number): Promise<readonly FeedEvent[] | null>;
+  /** The server is stopping, the job has not ended: the reader should come back. */
+  interrupted(): boolean;
+  /** Nothing after the asked-for id will ever come. */
+  exhausted(): boolean;
+  close(): void;
 }
 
 /** Every method that meets bad input or a missing job throws a Fault. */

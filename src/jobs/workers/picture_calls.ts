@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { type LookName, parseLook } from "../../splice/instruments/look_options.ts";
 import type { StoreOptions } from "../../weights/store/store.ts";
-import { findModelForJob } from "../creation.ts";
+import { findModelForJob } from "./find_model.ts";
 import { readFeatureFields } from "../model/feature_fields.ts";
 import { Fault } from "../model/job.ts";
 import type { ImageFormatName, Task } from "../model/messages.ts";

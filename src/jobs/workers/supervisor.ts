@@ -7,12 +7,11 @@
 import type { DataFiles } from "../local/files.ts";
 import { type CountedEvent, Fault } from "../model/job.ts";
 import type { Device, FromWorker, Task } from "../model/messages.ts";
+import { poisonFault } from "../model/poison.ts";
 import type { JobStore } from "../local/store.ts";
 import { tend, type Tended } from "./tended.ts";
 import { workOf } from "../model/work.ts";
 
-/** A job fails when this many workers have died over it. */
-const MOST_DEATHS = 3;
 /** Opening a device and compiling kernels at their first dispatch can take minutes, and nothing is heard meanwhile, in ms. */
 const PATIENCE = 600_000;
 /** Once steps are timed: this many of them, but at least this long, in ms. */
@@ -195,14 +194,8 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
     if (canceling.has(id)) return end(id, "canceled", () => store.cancel(id));
     const record = store.get(id);
     if (!record || record.job.status !== "running") return;
-    if (died && record.deaths + 1 >= MOST_DEATHS) {
-      const at = record.job.step > 0 ? `after step ${record.job.step}` : "before its first step";
-      const fault = new Fault(
-        "crashed",
-        `The GPU worker died ${MOST_DEATHS} times over this job, the last time ${at}. Try a smaller size or another model; the server's log has what the workers said`,
-      );
-      return end(id, "failed", () => store.fail(id, fault.problem));
-    }
+    const fault = died ? poisonFault({ deaths: record.deaths + 1, step: record.job.step }) : null;
+    if (fault !== null) return end(id, "failed", () => store.fail(id, fault.problem));
     store.requeue(id, { died });
   }
 

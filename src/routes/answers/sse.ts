@@ -2,7 +2,7 @@
  * A job's feed as text/event-stream. Pulled, never pushed: nothing is fetched from the feed before the socket has room, so a client that reads nothing costs what the
  * socket's buffers hold and no more. Invariant: the feed is closed when the stream ends, whoever ends it.
  */
-import type { Feed, FeedEvent } from "../../jobs/delivery/feed.ts";
+import type { Feed, FeedEvent } from "../../jobs/model/service.ts";
 import type { Ask, Shared } from "../middleware/environment.ts";
 
 const usualBeatMs = 15_000;

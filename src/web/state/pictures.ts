@@ -85,7 +85,7 @@ async function dimensions(url: string): Promise<{ width: number; height: number 
 }
 
 /** The media type by content, null if it is none that the server reads. */
-export function sniff(head: Uint8Array): string | null {
+function sniff(head: Uint8Array): string | null {
   const text = String.fromCharCode(...head.subarray(0, 12));
   if (text.startsWith("\xff\xd8\xff")) return "image/jpeg";
   if (text.startsWith("\x89PNG\r\n\x1a\n")) return "image/png";

@@ -17,7 +17,7 @@ export type Patience = {
   readonly silence: number;
 };
 
-export const PATIENCE: Patience = { attempts: 6, firstPause: 1000, longestPause: 120_000, silence: 60_000 };
+const PATIENCE: Patience = { attempts: 6, firstPause: 1000, longestPause: 120_000, silence: 60_000 };
 /** Of a machine that cannot be reached at all, few attempts tell as much as many. */
 const UNREACHABLE = 2;
 

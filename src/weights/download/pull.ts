@@ -150,7 +150,7 @@ async function fetchInto(name: string, source: PullSource, options: PullOptions)
 }
 
 /** What to do where there is no network. */
-export function byHand(
+function byHand(
   name: string,
   { sources, wanted = "", named = "" }: Pick<PullOptions, "sources" | "wanted" | "named">,
 ): string {

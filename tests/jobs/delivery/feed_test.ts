@@ -1,7 +1,8 @@
 /** Readers of events: every one of them gets the stored sequence without gaps or repeats, whenever it comes, goes and comes back. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Feed, type FeedEvent, openFeeds } from "../../../src/jobs/delivery/feed.ts";
+import { openFeeds } from "../../../src/jobs/delivery/feed.ts";
+import type { Feed, FeedEvent } from "../../../src/jobs/model/service.ts";
 import { eventSchemas, Fault } from "../../../src/jobs/model/job.ts";
 import { atBench, type Bench, isFault, pace, startedEvent } from "../../support/jobs/job_store.ts";
 

@@ -1,6 +1,6 @@
 /** Streams over real sockets: nothing is missed or told twice across drops and restarts, a client that does not read costs little, and one that leaves is forgotten. */
 import assert from "node:assert/strict";
-import type { Feed } from "../../../src/jobs/delivery/feed.ts";
+import type { Feed } from "../../../src/jobs/model/service.ts";
 import { eventStream } from "../../../src/routes/answers/sse.ts";
 import { fixture, onStage, pairForm, queued, type Theatre } from "../../support/routes/service.ts";
 

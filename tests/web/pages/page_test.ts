@@ -1,5 +1,5 @@
 /**
- * The page in a real browser, on the real routes, jobs and store; only the training is an act (`support/painter.ts`). Every step ends with the question whether anything was
+ * The page in a real browser, on the real routes, jobs and store; only the training is an act (`tests/support/jobs/painter.ts`). Every step ends with the question whether anything was
  * logged, forbidden or asked of another server.
  */
 import assert from "node:assert/strict";

@@ -1,7 +1,7 @@
 /**
  * Prints a small graph as it was built, after each pass, and as a program.
  *
- *   deno task inspect attention              one of those in tests/support/small_graphs.ts
+ *   deno task inspect attention              one of those in tests/support/engine/small_graphs.ts
  *   deno task inspect linear workgroup       for another set of kernels
  */
 import { profileNames, promisedProfile } from "../tests/support/engine/profiles.ts";

@@ -2,7 +2,7 @@
  * The contract of an op, over every op there is: its meaning is what a formula says, its pullback is the derivative of its
  * meaning, and the GPU computes its meaning, fused and unfused, on every profile, the same bytes each time.
  *
- * An op without cases fails. What a case is: tests/support/cases.
+ * An op without cases fails. What a case is: tests/support/engine/cases.
  */
 import assert from "node:assert/strict";
 import {

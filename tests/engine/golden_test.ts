@@ -1,7 +1,7 @@
 /**
- * Three small graphs, after each pass and as programs, as text under tests/golden: a change of a pass is a diff to read.
+ * Three small graphs, after each pass and as programs, as text under tests/engine/golden: a change of a pass is a diff to read.
  *
- *   deno task test tests/engine_golden_test.ts -- --update     writes the texts anew
+ *   deno task test tests/engine/golden_test.ts -- --update     writes the texts anew
  *
  * Programs are for a made-up adapter, the same everywhere. Their grids are the kernels' business and left out, so that tuning a
  * kernel does not touch these files.
@@ -22,7 +22,7 @@ for (const [name, build] of Object.entries(smallGraphs)) {
     assert.equal(
       text,
       Deno.readTextFileSync(file),
-      `tests/golden/${name}.txt is another text; --update writes it anew`,
+      `tests/engine/golden/${name}.txt is another text; --update writes it anew`,
     );
   });
 }

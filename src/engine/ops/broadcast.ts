@@ -8,7 +8,7 @@ import type { Op, Value } from "../ir/graph.ts";
 import { apply, constant } from "../ir/graph.ts";
 import type { Attrs, Shape, TensorType } from "../ir/type.ts";
 import { EngineError, sameShape, sizeOf, typeText } from "../ir/type.ts";
-import { statisticsKernel } from "../wgsl/rows.ts";
+import { statisticsKernel } from "../wgsl/rows/row_frame.ts";
 import { list, permute, reshape, viewOp } from "./movement.ts";
 
 const expandOp: Op = viewOp(

@@ -13,7 +13,7 @@ import {
   softmaxGradientKernel,
   softmaxKernel,
   statisticsKernel,
-} from "../wgsl/rows.ts";
+} from "../wgsl/rows/row_frame.ts";
 import { add, div, mul, neg, sub } from "./elementwise.ts";
 import { checkAxes, eachRow, expand, kept, sum, sumColumns, total } from "./broadcast.ts";
 import { permute, reshape, slice } from "./movement.ts";

@@ -6,10 +6,10 @@
  * greatest score `top` so far and, relative to it, the sums `total` of weights and `o` of weighted values; when `top` grows
  * by t, both shrink by 2^-t. Scores are in units of log2, as exp2 is what hardware has. Invariant: keys beyond N weigh 0.
  */
-import type { Kernel, Profile } from "../ir/program.ts";
-import { type Layout, sameShape, sizeOf } from "../ir/type.ts";
-import { lines } from "./matmul_frame.ts";
-import { type Binding, ceilDiv, foldGrid, kernel } from "./template.ts";
+import type { Kernel, Profile } from "../../ir/program.ts";
+import { type Layout, sameShape, sizeOf } from "../../ir/type.ts";
+import { lines } from "../matmul/matmul_frame.ts";
+import { type Binding, ceilDiv, foldGrid, kernel } from "../template.ts";
 
 export interface AttentionShape {
   /** [H, M, D] */

@@ -5,9 +5,9 @@
  * softmax, layer_norm and their gradients write whole rows. What differs between adapters is only who shares a row: 8 lanes of
  * a subgroup, or a workgroup with a tree in its memory. Lane 0's order of addition is fixed, so results are reproducible.
  */
-import type { Kernel, KernelRequest, Operand, Profile } from "../ir/program.ts";
-import { collapse, type Layout, sizeOf } from "../ir/type.ts";
-import { address, ceilDiv, foldGrid, kernel, renderChain, sourcesOf } from "./template.ts";
+import type { Kernel, KernelRequest, Operand, Profile } from "../../ir/program.ts";
+import { collapse, type Layout, sizeOf } from "../../ir/type.ts";
+import { address, ceilDiv, foldGrid, kernel, renderChain, sourcesOf } from "../template.ts";
 
 /** Sums are kept in blocks of this many terms a lane: the error then grows with the number of blocks, not of elements. */
 const BLOCK = 64;

@@ -19,7 +19,7 @@ import {
   store,
   type Taps,
 } from "./conv_gather.ts";
-import { windowLoads } from "./window.ts";
+import { windowLoads } from "../window.ts";
 
 /** What one invocation owns: output channels, and units of pixels (quads in a window, else single ones). */
 export interface Share {

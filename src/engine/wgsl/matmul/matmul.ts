@@ -6,7 +6,7 @@
  * on the epilogue, and on which axis of an operand is dense. Invariant: addresses are clamped into the operands
  * and k never leaves its range, so nothing outside an operand is read, and only elements of `out` are stored.
  */
-import type { Kernel } from "../ir/program.ts";
+import type { Kernel } from "../../ir/program.ts";
 import {
   assemble,
   lines,
@@ -18,7 +18,7 @@ import {
   type Tile,
 } from "./matmul_frame.ts";
 import { subgroupKernel } from "./matmul_subgroup.ts";
-import { ceilDiv, foldGrid } from "./template.ts";
+import { ceilDiv, foldGrid } from "../template.ts";
 
 export type { MatmulShape };
 

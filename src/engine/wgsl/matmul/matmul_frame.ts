@@ -2,9 +2,9 @@
  * What every kernel of a matrix product shares: the problem, turned so that a short side is m, its parameters, and the
  * texts that find and store its elements. See matmul.ts for the formula and the index names.
  */
-import type { Chain, Kernel, Profile } from "../ir/program.ts";
-import { type Layout, sizeOf } from "../ir/type.ts";
-import { ceilDiv, kernel, MAX_GROUPS, renderChain, type RenderedChain } from "./template.ts";
+import type { Chain, Kernel, Profile } from "../../ir/program.ts";
+import { type Layout, sizeOf } from "../../ir/type.ts";
+import { ceilDiv, kernel, MAX_GROUPS, renderChain, type RenderedChain } from "../template.ts";
 
 export interface MatmulShape {
   /** [B, M, K] */

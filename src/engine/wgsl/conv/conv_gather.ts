@@ -10,9 +10,9 @@
  *
  * Here is what its kernels share: windows (forward, on software), single taps (adjoint, on software), workgroup tiles (GPUs).
  */
-import type { Chain, Profile } from "../ir/program.ts";
-import { EngineError, type Layout } from "../ir/type.ts";
-import type { RenderedChain } from "./template.ts";
+import type { Chain, Profile } from "../../ir/program.ts";
+import { EngineError, type Layout } from "../../ir/type.ts";
+import type { RenderedChain } from "../template.ts";
 
 export type Padding = "zero" | "reflect";
 

@@ -8,8 +8,8 @@
  */
 import type { Kernel, Profile } from "../../ir/program.ts";
 import { type Layout, sameShape, sizeOf } from "../../ir/type.ts";
-import { lines } from "../matmul/matmul_frame.ts";
 import { type Binding, ceilDiv, foldGrid, kernel } from "../template.ts";
+import { lines } from "../unroll.ts";
 
 export interface AttentionShape {
   /** [H, M, D] */

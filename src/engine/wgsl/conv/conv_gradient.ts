@@ -10,10 +10,11 @@
  */
 import type { Kernel, Profile } from "../../ir/program.ts";
 import { contiguous, type Layout, sizeOf } from "../../ir/type.ts";
-import { checkConv, each, LANES, type Padding, range, type Taps } from "./conv_gather.ts";
+import { checkConv, LANES, type Padding, type Taps } from "./conv_gather.ts";
 import { borderColumns, type Share, sourceRow } from "./conv_software.ts";
 import { INVOCATIONS, type Tile, tileFor, tileOwner, tilePrelude, tileProduct, underFunction } from "./conv_tile.ts";
 import { ceilDiv, foldGrid, kernel } from "../template.ts";
+import { each, range } from "../unroll.ts";
 import { vectorsFor, windowShift } from "../window.ts";
 
 export interface ConvWeightGradientShape {

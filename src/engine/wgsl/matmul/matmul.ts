@@ -7,18 +7,10 @@
  * and k never leaves its range, so nothing outside an operand is read, and only elements of `out` are stored.
  */
 import type { Kernel } from "../../ir/program.ts";
-import {
-  assemble,
-  lines,
-  type MatmulShape,
-  OPERANDS_OF_Z,
-  prepare,
-  type Problem,
-  store,
-  type Tile,
-} from "./matmul_frame.ts";
+import { assemble, type MatmulShape, OPERANDS_OF_Z, prepare, type Problem, store, type Tile } from "./matmul_frame.ts";
 import { subgroupKernel } from "./matmul_subgroup.ts";
 import { ceilDiv, foldGrid } from "../template.ts";
+import { lines } from "../unroll.ts";
 
 export type { MatmulShape };
 

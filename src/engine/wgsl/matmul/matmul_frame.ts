@@ -144,8 +144,3 @@ export function assemble(problem: Problem, spec: {
     cost: { flops: 2 * products, bytes: 4 * layouts.reduce((sum, layout) => sum + sizeOf(layout.shape), 0) },
   });
 }
-
-/** `text(0) … text(count - 1)`, a line each. */
-export function lines(count: number, text: (i: number) => string): string {
-  return Array.from({ length: count }, (_, i) => text(i)).join("\n");
-}

@@ -4,8 +4,9 @@
  */
 import type { Kernel } from "../../ir/program.ts";
 import type { Layout } from "../../ir/type.ts";
-import { assemble, lines, OPERANDS_OF_Z, type Problem, store, type Tile } from "./matmul_frame.ts";
+import { assemble, OPERANDS_OF_Z, type Problem, store, type Tile } from "./matmul_frame.ts";
 import { ceilDiv, type RenderedChain } from "../template.ts";
+import { lines } from "../unroll.ts";
 
 /** Lanes of a subgroup. */
 const LANES = 8;

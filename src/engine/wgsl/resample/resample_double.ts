@@ -4,8 +4,8 @@
  */
 import type { Chain, Kernel, Profile } from "../../ir/program.ts";
 import { type Layout, sizeOf } from "../../ir/type.ts";
-import { each, range } from "../conv/conv_gather.ts";
 import { ceilDiv, foldGrid, kernel, renderChain, type RenderedChain } from "../template.ts";
+import { each, range } from "../unroll.ts";
 import { windowLoads } from "../window.ts";
 
 /** The decoder's case: between fine = 2 * coarse pixels, every weight is 1/4 or 3/4. GPUs need no such help. */

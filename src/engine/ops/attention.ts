@@ -13,7 +13,7 @@ import { attentionKernel } from "../wgsl/attention/attention.ts";
 import { mul } from "./elementwise.ts";
 import { matmul } from "./matmul.ts";
 import { permute, reshape, transpose } from "./movement.ts";
-import { softmax, softmaxGradient } from "./rows.ts";
+import { softmax, softmaxGradient } from "./softmax.ts";
 
 const HEAD = 64;
 const SCALE = 1 / Math.sqrt(HEAD);

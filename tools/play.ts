@@ -46,7 +46,7 @@ async function play([name, ...options]: readonly string[]): Promise<void> {
     const [loaded] = await runtime.load([step]);
     runtime.run(loaded, new Map([...feeds].map(([key, data]) => [key, new Float32Array(data)])));
     const error = relativeError(await runtime.readOutput(loaded, "out"), interpret(graph, feeds).get("out")!);
-    for (const each of step.steps) if (each.kind === "dispatch") console.log(each.kernel.wgsl);
+    for (const { kernel } of step.steps) console.log(kernel.wgsl);
     console.log(`${op.name} on ${gpu.info.name}, ${gpu.profile.name}: relative error ${error.toExponential(2)}`);
     for (const { kernel, microseconds, flops, bytes } of await timeline(gpu, loaded)) {
       const [gigaflops, gigabytes] = [flops, bytes].map((amount) => (amount / microseconds / 1000).toFixed(2));

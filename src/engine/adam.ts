@@ -49,7 +49,7 @@ export function withAdam(program: Program, options: AdamOptions): Program {
     betas: options.betas,
     epsilon: options.epsilon,
   });
-  const step: Step = { kind: "dispatch", kernel, args: [gradient.buffer, rates, weights, m, v], origin: "adam" };
+  const step: Step = { kernel, args: [gradient.buffer, rates, weights, m, v], origin: "adam" };
   const fed: Slice = { buffer: rates, offset: 0, bytes: 8 };
   return {
     ...program,

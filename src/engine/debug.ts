@@ -52,8 +52,7 @@ export function debugWatch(name: string): (pass: string, graph: Graph) => void {
 export function debugProgram(program: Program): void {
   if (debugs("memory")) debug("memory", program.name, `${programText(program)}${memoryText(program)}\n`);
   if (!debugs("wgsl")) return;
-  const kernels = program.steps.flatMap((step) => step.kind === "dispatch" ? [step.kernel] : []);
-  for (const [wgsl, kernel] of new Map(kernels.map((kernel) => [kernel.wgsl, kernel]))) {
+  for (const [wgsl, kernel] of new Map(program.steps.map(({ kernel }) => [kernel.wgsl, kernel]))) {
     debug("wgsl", `${program.name} ${kernel.name}`, wgsl);
   }
 }

@@ -143,7 +143,7 @@ async function kernelRate(runtime: Runtime, item: Case): Promise<KernelRate> {
   });
   const [loaded] = await runtime.load([step]);
   runtime.run(loaded, feeds);
-  const flops = step.steps.reduce((sum, each) => sum + (each.kind === "dispatch" ? each.kernel.cost.flops : 0), 0);
+  const flops = step.steps.reduce((sum, { kernel }) => sum + kernel.cost.flops, 0);
   let milliseconds = Infinity;
   for (let i = 0; i < REPEATS; i++) milliseconds = Math.min(milliseconds, await deviceTime(runtime, loaded, feeds));
   return { name: item.name, milliseconds, gflops: flops / milliseconds / 1e6 };
@@ -220,10 +220,7 @@ async function stepBench(options: BenchOptions, size: number, best: number): Pro
   }
   const timings = runtime.gpu.timestamps ? await timeline(runtime.gpu, loaded) : [];
   const sum = sumOf(timings);
-  const flops = loaded.program.steps.reduce(
-    (total, step) => total + (step.kind === "dispatch" ? step.kernel.cost.flops : 0),
-    0,
-  );
+  const flops = loaded.program.steps.reduce((total, { kernel }) => total + kernel.cost.flops, 0);
   const gflops = flops / milliseconds / 1e6;
   runtime.release();
   return {

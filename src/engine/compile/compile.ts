@@ -118,7 +118,7 @@ function dispatch(value: Apply, plan: MemoryPlan, profile: Profile): Step {
   if (args.length !== kernel.access.length) {
     throw new Error(`Bug: ${describe(value)} binds ${args.length} buffers, its kernel ${kernel.access.length}`);
   }
-  return { kind: "dispatch", kernel, args, origin: value.scope };
+  return { kernel, args, origin: value.scope };
 }
 
 /** Operands with their sources numbered, and the buffers to bind for them. */

@@ -82,10 +82,6 @@ export function openRuntime(gpu: Gpu): Runtime {
     }
     const commands: Command[] = [];
     for (const [i, step] of program.steps.entries()) {
-      if (step.kind !== "dispatch") {
-        commands.push({ step, pipeline: null, bindings: null });
-        continue;
-      }
       const pipeline = await pipelineFor(gpu, step.kernel, step.origin);
       const entries: GPUBindGroupEntry[] = step.args.map((id, binding) => ({
         binding,
@@ -107,18 +103,15 @@ export function openRuntime(gpu: Gpu): Runtime {
     const align = gpu.limits.uniformAlignment;
     const blocks = new Map<number, { offset: number; size: number }>();
     let bytes = 0;
-    for (const [i, step] of steps.entries()) {
-      if (step.kind !== "dispatch" || step.kernel.params.length === 0) continue;
-      const size = Math.ceil(step.kernel.params.length / 4) * 16;
+    for (const [i, { kernel }] of steps.entries()) {
+      if (kernel.params.length === 0) continue;
+      const size = Math.ceil(kernel.params.length / 4) * 16;
       blocks.set(i, { offset: bytes, size });
       bytes = Math.ceil((bytes + size) / align) * align;
     }
     if (bytes === 0) return new Map();
     const words = new Int32Array(bytes / 4);
-    for (const [i, { offset }] of blocks) {
-      const step = steps[i];
-      if (step.kind === "dispatch") words.set(step.kernel.params, offset / 4);
-    }
+    for (const [i, { offset }] of blocks) words.set(steps[i].kernel.params, offset / 4);
     const buffer = memory.allocate("sizes", bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
     device.queue.writeBuffer(buffer, 0, words);
     return new Map([...blocks].map(([i, block]) => [i, { buffer, ...block }]));

@@ -11,40 +11,20 @@ export interface Loaded {
 /** A step, ready to be recorded. */
 export interface Command {
   readonly step: Step;
-  readonly pipeline: GPUComputePipeline | null;
-  readonly bindings: GPUBindGroup | null;
+  readonly pipeline: GPUComputePipeline;
+  readonly bindings: GPUBindGroup;
 }
 
-/** Records all steps; neighbouring dispatches share a pass. */
+/** Records all steps, in one pass. */
 export function encode(loaded: Loaded, encoder: GPUCommandEncoder): void {
-  let pass: GPUComputePassEncoder | null = null;
-  for (const { step, pipeline, bindings } of loaded.commands) {
-    switch (step.kind) {
-      case "dispatch":
-        pass ??= encoder.beginComputePass({ label: loaded.program.name });
-        pass.setPipeline(pipeline!);
-        pass.setBindGroup(0, bindings!);
-        pass.dispatchWorkgroups(...step.kernel.grid);
-        break;
-      case "copy":
-        pass?.end();
-        pass = null;
-        encoder.copyBufferToBuffer(
-          loaded.buffers.get(step.from.buffer)!,
-          step.from.offset,
-          loaded.buffers.get(step.to.buffer)!,
-          step.to.offset,
-          step.from.bytes,
-        );
-        break;
-      case "clear":
-        pass?.end();
-        pass = null;
-        encoder.clearBuffer(loaded.buffers.get(step.slice.buffer)!, step.slice.offset, step.slice.bytes);
-        break;
-      default:
-        step satisfies never;
-    }
-  }
-  pass?.end();
+  const pass = encoder.beginComputePass({ label: loaded.program.name });
+  for (const command of loaded.commands) dispatch(command, pass);
+  pass.end();
+}
+
+/** Records one step into a pass. */
+export function dispatch({ step, pipeline, bindings }: Command, pass: GPUComputePassEncoder): void {
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(0, bindings);
+  pass.dispatchWorkgroups(...step.kernel.grid);
 }

@@ -4,7 +4,7 @@
  * Passes of their own cost a little and forbid overlap, so the sum is somewhat more than a run takes; shares are what it tells.
  */
 import type { Gpu } from "./device.ts";
-import type { Loaded } from "./loaded.ts";
+import { dispatch, type Loaded } from "./loaded.ts";
 import { EngineError } from "../ir/type.ts";
 
 export interface Timing {
@@ -24,7 +24,7 @@ export async function timeline(gpu: Gpu, loaded: Loaded): Promise<Timing[]> {
   return await submitTimed(gpu, loaded)();
 }
 
-/** Submits the program's dispatches between timestamps; what comes back reads them, once the caller can wait. */
+/** Submits the program's steps, each between two timestamps; what comes back reads them, once the caller can wait. */
 export function submitTimed({ device }: Gpu, loaded: Loaded): () => Promise<Timing[]> {
   const perRound = MOST_QUERIES / 2;
   const rounds: (() => Promise<Timing[]>)[] = [];
@@ -48,15 +48,11 @@ function submitRound(device: GPUDevice, commands: Loaded["commands"]): () => Pro
   const resolved = device.createBuffer({ label: "timestamps", size: bytes, usage: resolveUsage });
   const staging = device.createBuffer({ label: "timestamps read", size: bytes, usage: readUsage });
   const encoder = device.createCommandEncoder({ label: "timeline" });
-  for (const [i, { step, pipeline, bindings }] of commands.entries()) {
+  for (const [i, command] of commands.entries()) {
     const pass = encoder.beginComputePass({
       timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
     });
-    if (step.kind === "dispatch") {
-      pass.setPipeline(pipeline!);
-      pass.setBindGroup(0, bindings!);
-      pass.dispatchWorkgroups(...step.kernel.grid);
-    }
+    dispatch(command, pass);
     pass.end();
   }
   encoder.resolveQuerySet(queries, 0, commands.length * 2, resolved, 0);
@@ -66,10 +62,9 @@ function submitRound(device: GPUDevice, commands: Loaded["commands"]): () => Pro
     await staging.mapAsync(GPUMapMode.READ);
     const ticks = new BigUint64Array(staging.getMappedRange().slice(0));
     for (const object of [queries, resolved, staging]) object.destroy();
-    return commands.flatMap(({ step }, i) => {
-      if (step.kind !== "dispatch") return [];
+    return commands.map(({ step: { kernel, origin } }, i) => {
       const microseconds = Number(ticks[2 * i + 1] - ticks[2 * i]) / 1000;
-      return [{ kernel: step.kernel.name, origin: step.origin, microseconds, ...step.kernel.cost }];
+      return { kernel: kernel.name, origin, microseconds, ...kernel.cost };
     });
   };
 }

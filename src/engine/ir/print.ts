@@ -31,23 +31,10 @@ export function graphText(graph: Graph): string {
 
 /** One line a step: `matmul [6,25,1] b0 b1 -> b2  # scope`, then the buffers. */
 export function programText(program: Program): string {
-  const steps = program.steps.map((step) => {
-    switch (step.kind) {
-      case "dispatch": {
-        const { kernel, args } = step;
-        const written = args.filter((_, i) => kernel.access[i] !== "read").map((id) => `b${id}`);
-        const read = args.filter((_, i) => kernel.access[i] === "read").map((id) => `b${id}`);
-        return `${kernel.name} [${kernel.grid}] ${read.join(" ")} -> ${written.join(" ")}${
-          step.origin ? `  # ${step.origin}` : ""
-        }`;
-      }
-      case "copy":
-        return `copy b${step.from.buffer}+${step.from.offset} -> b${step.to.buffer}+${step.to.offset} (${step.from.bytes} bytes)`;
-      case "clear":
-        return `clear b${step.slice.buffer}+${step.slice.offset} (${step.slice.bytes} bytes)`;
-      default:
-        return step satisfies never;
-    }
+  const steps = program.steps.map(({ kernel, args, origin }) => {
+    const written = args.filter((_, i) => kernel.access[i] !== "read").map((id) => `b${id}`);
+    const read = args.filter((_, i) => kernel.access[i] === "read").map((id) => `b${id}`);
+    return `${kernel.name} [${kernel.grid}] ${read.join(" ")} -> ${written.join(" ")}${origin ? `  # ${origin}` : ""}`;
   });
   const buffers = [...program.buffers].map(([id, { bytes, role }]) =>
     `b${id}: ${bytes} bytes ${role.kind}${role.kind === "state" ? ` ${role.name}` : ""}`

@@ -61,10 +61,12 @@ export interface Profile {
 
 export type Slice = { readonly buffer: BufferId; readonly offset: number; readonly bytes: number };
 
-export type Step =
-  | { readonly kind: "dispatch"; readonly kernel: Kernel; readonly args: readonly BufferId[]; readonly origin: string }
-  | { readonly kind: "copy"; readonly from: Slice; readonly to: Slice }
-  | { readonly kind: "clear"; readonly slice: Slice };
+/** A dispatch: a kernel, the buffers bound to it in the order of its `access`, and the scope it comes from. */
+export interface Step {
+  readonly kernel: Kernel;
+  readonly args: readonly BufferId[];
+  readonly origin: string;
+}
 
 /** `io`: fed or read by the host. `state`: named, shared by programs. `scratch`: reused within a step and by other programs. */
 export type BufferRole = { readonly kind: "io" } | { readonly kind: "state"; readonly name: string } | {

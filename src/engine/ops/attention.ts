@@ -9,11 +9,11 @@ import { apply } from "../ir/graph.ts";
 import type { KernelRequest } from "../ir/program.ts";
 import type { Attrs, Layout, TensorType } from "../ir/type.ts";
 import { EngineError, sameShape, typeText } from "../ir/type.ts";
-import { attentionKernel } from "../wgsl/attention.ts";
+import { attentionKernel } from "../wgsl/attention/attention.ts";
 import { mul } from "./elementwise.ts";
 import { matmul } from "./matmul.ts";
 import { permute, reshape, transpose } from "./movement.ts";
-import { softmax, softmaxGradient } from "./rows.ts";
+import { softmax, softmaxGradient } from "./softmax.ts";
 
 const HEAD = 64;
 const SCALE = 1 / Math.sqrt(HEAD);

@@ -8,7 +8,7 @@ import type { Op, Value } from "../ir/graph.ts";
 import { apply, constant } from "../ir/graph.ts";
 import type { Attrs, Shape, TensorType } from "../ir/type.ts";
 import { EngineError, sameShape, sizeOf, typeText } from "../ir/type.ts";
-import { statisticsKernel } from "../wgsl/rows.ts";
+import { columnSumKernel, sumKernel } from "../wgsl/rows/statistics.ts";
 import { list, permute, reshape, viewOp } from "./movement.ts";
 
 const expandOp: Op = viewOp(
@@ -96,7 +96,7 @@ const sumOp: Op = {
   pullback: (
     { g, inputs: [x] },
   ) => [expand(reshape(g, [...g.type.shape, ...x.type.shape.slice(g.type.shape.length).map(() => 1)]), x.type.shape)],
-  lower: { kind: "kernel", epilogue: true, prologue: true, build: (request) => statisticsKernel(request, "sum") },
+  lower: { kind: "kernel", epilogue: true, prologue: true, build: sumKernel },
 };
 
 /** Sums over the last `axes` axes: [R..., n...] -> [R...]. */
@@ -127,12 +127,7 @@ const columnSumOp: Op = {
     return out;
   },
   pullback: ({ g, inputs: [x] }) => [expand(reshape(g, [1, g.type.shape[0]]), x.type.shape)],
-  lower: {
-    kind: "kernel",
-    epilogue: true,
-    prologue: true,
-    build: (request) => statisticsKernel(request, "column_sum"),
-  },
+  lower: { kind: "kernel", epilogue: true, prologue: true, build: columnSumKernel },
 };
 
 export const broadcastOps: readonly Op[] = [expandOp, sumOp, columnSumOp];

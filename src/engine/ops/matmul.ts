@@ -10,7 +10,7 @@ import { apply } from "../ir/graph.ts";
 import type { KernelRequest } from "../ir/program.ts";
 import type { Attrs, Layout, TensorType } from "../ir/type.ts";
 import { EngineError, typeText } from "../ir/type.ts";
-import { matmulKernel } from "../wgsl/matmul.ts";
+import { matmulKernel } from "../wgsl/matmul/matmul.ts";
 import { permute, reshape, transpose } from "./movement.ts";
 import { sumColumns } from "./broadcast.ts";
 

@@ -10,7 +10,7 @@ import type { Attrs, Layout, TensorType } from "../ir/type.ts";
 import { apply } from "../ir/graph.ts";
 import type { Chain, Kernel, Profile } from "../ir/program.ts";
 import { EngineError, sizeOf, typeText } from "../ir/type.ts";
-import { resampleAdjointKernel, resampleKernel } from "../wgsl/resample.ts";
+import { resampleAdjointKernel, resampleKernel } from "../wgsl/resample/resample.ts";
 import { reshape } from "./movement.ts";
 
 export type Interpolation = "bilinear" | "bicubic";

@@ -3,6 +3,7 @@
  * a load of one. The binding is an array<vec4f>, so its buffer must be a multiple of 16 bytes long, or the last words of it
  * would be out of reach. Vectors outside the binding read as some other one: mask what may lie there.
  */
+import { each, range } from "./unroll.ts";
 
 /** The vectors that cover `length` words from any address. */
 export function vectorsFor(length: number): number {
@@ -13,7 +14,7 @@ export function vectorsFor(length: number): number {
 export function windowLoads(array: string, name: string, at: string, length: number): string {
   return `
   let at${name} = ${at};
-  ${each(vectorsFor(length), (i) => `let load${name}_${i} = ${array}[(at${name} >> 2u) + ${i}];`)}
+  ${each(range(vectorsFor(length)), (i) => `let load${name}_${i} = ${array}[(at${name} >> 2u) + ${i}];`)}
   ${windowShift(name, length)}`;
 }
 
@@ -26,10 +27,6 @@ export function windowShift(name: string, length: number): string {
   return `
   let odd${name} = (at${name} & 1) != 0;
   let high${name} = (at${name} & 2) != 0;
-  ${each(length + 2, (i) => `let even${name}_${i} = select(${word(i)}, ${word(i + 1)}, odd${name});`)}
-  ${each(length, (i) => `let raw${name}_${i} = select(even${name}_${i}, even${name}_${i + 2}, high${name});`)}`;
-}
-
-function each(count: number, text: (i: number) => string): string {
-  return Array.from({ length: count }, (_, i) => text(i)).join("\n  ");
+  ${each(range(length + 2), (i) => `let even${name}_${i} = select(${word(i)}, ${word(i + 1)}, odd${name});`)}
+  ${each(range(length), (i) => `let raw${name}_${i} = select(even${name}_${i}, even${name}_${i + 2}, high${name});`)}`;
 }

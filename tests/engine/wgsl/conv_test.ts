@@ -4,9 +4,13 @@
  */
 import { type Chain, type Kernel, type Profile } from "../../../src/engine/ir/program.ts";
 import { contiguous, f32, type Layout, type Shape, sizeOf } from "../../../src/engine/ir/type.ts";
-import { convInputGradientKernel, convKernel, type Padding } from "../../../src/engine/wgsl/conv.ts";
-import { convWeightGradientKernel } from "../../../src/engine/wgsl/conv_gradient.ts";
-import { type Interpolation, resampleAdjointKernel, resampleKernel } from "../../../src/engine/wgsl/resample.ts";
+import { convInputGradientKernel, convKernel, type Padding } from "../../../src/engine/wgsl/conv/conv.ts";
+import { convWeightGradientKernel } from "../../../src/engine/wgsl/conv/conv_gradient.ts";
+import {
+  type Interpolation,
+  resampleAdjointKernel,
+  resampleKernel,
+} from "../../../src/engine/wgsl/resample/resample.ts";
 
 const profiles: readonly Profile[] = (["subgroup8", "portable", "workgroup"] as const).map((name) => ({
   name,

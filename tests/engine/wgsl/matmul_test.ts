@@ -4,8 +4,8 @@
  */
 import type { Chain, Kernel, Profile } from "../../../src/engine/ir/program.ts";
 import { contiguous, f32, type Layout, sizeOf } from "../../../src/engine/ir/type.ts";
-import { attentionKernel } from "../../../src/engine/wgsl/attention.ts";
-import { matmulKernel } from "../../../src/engine/wgsl/matmul.ts";
+import { attentionKernel } from "../../../src/engine/wgsl/attention/attention.ts";
+import { matmulKernel } from "../../../src/engine/wgsl/matmul/matmul.ts";
 
 type Sides = readonly [number, number, number];
 type Floats = Float32Array<ArrayBuffer>;

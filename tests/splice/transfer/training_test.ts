@@ -160,7 +160,7 @@ Deno.test("training: a weight of 0 removes the work of its term", () => {
 Deno.test("training: without augmentation what is aimed at is computed once", () => {
   const { prelude, step } = stepPrograms(usual, 4, null);
   const scopes = (program: typeof step | null) =>
-    new Set(program?.steps.map((one) => one.kind === "dispatch" ? one.origin.split("/")[0].split(".")[0] : ""));
+    new Set(program?.steps.map(({ origin }) => origin.split("/")[0].split(".")[0]));
   for (const target of ["a", "b"]) {
     assert.ok(scopes(prelude).has(target), `${target} is not computed beforehand`);
     assert.ok(!scopes(step).has(target), `${target} is computed at every step`);

@@ -63,9 +63,7 @@ export function replayPlan(graph: Graph, plan: MemoryPlan): void {
 
 /** What WebGPU would refuse: a buffer read and written in one dispatch, too many bindings, a grid too large. */
 export function checkProgram(program: Program): void {
-  for (const step of program.steps) {
-    if (step.kind !== "dispatch") continue;
-    const { kernel, args, origin } = step;
+  for (const { kernel, args, origin } of program.steps) {
     const what = `${kernel.name} (at ${origin})`;
     assert.equal(args.length, kernel.access.length, `${what} binds as many buffers as it declares`);
     assert.ok(args.length <= MOST_BINDINGS, `${what} binds ${args.length} buffers`);

@@ -8,10 +8,10 @@
  * has taps -1 .. 2, both as PyTorch's interpolate(align_corners=False). The transpose is a gather: an input pixel asks every
  * output in reach for the weights with which it was read, border clamping included, so no two invocations write one element.
  */
-import type { Chain, Kernel, Profile } from "../ir/program.ts";
-import { type Layout, sizeOf } from "../ir/type.ts";
+import type { Chain, Kernel, Profile } from "../../ir/program.ts";
+import { type Layout, sizeOf } from "../../ir/type.ts";
 import { doubles, doublingAdjointKernel, doublingKernel } from "./resample_double.ts";
-import { ceilDiv, foldGrid, kernel, renderChain } from "./template.ts";
+import { ceilDiv, foldGrid, kernel, renderChain } from "../template.ts";
 
 export type Interpolation = "bilinear" | "bicubic";
 

@@ -6,19 +6,11 @@
  * on the epilogue, and on which axis of an operand is dense. Invariant: addresses are clamped into the operands
  * and k never leaves its range, so nothing outside an operand is read, and only elements of `out` are stored.
  */
-import type { Kernel } from "../ir/program.ts";
-import {
-  assemble,
-  lines,
-  type MatmulShape,
-  OPERANDS_OF_Z,
-  prepare,
-  type Problem,
-  store,
-  type Tile,
-} from "./matmul_frame.ts";
+import type { Kernel } from "../../ir/program.ts";
+import { assemble, type MatmulShape, OPERANDS_OF_Z, prepare, type Problem, store, type Tile } from "./matmul_frame.ts";
 import { subgroupKernel } from "./matmul_subgroup.ts";
-import { ceilDiv, foldGrid } from "./template.ts";
+import { ceilDiv, foldGrid } from "../template.ts";
+import { lines } from "../unroll.ts";
 
 export type { MatmulShape };
 

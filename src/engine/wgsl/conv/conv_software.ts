@@ -8,18 +8,17 @@
  */
 import {
   type Apply,
-  each,
   firstTaps,
   type Gather,
   LANES,
   mirror,
   mirrors,
-  range,
   reflect,
   store,
   type Taps,
 } from "./conv_gather.ts";
-import { windowLoads } from "./window.ts";
+import { each, range } from "../unroll.ts";
+import { windowLoads } from "../window.ts";
 
 /** What one invocation owns: output channels, and units of pixels (quads in a window, else single ones). */
 export interface Share {

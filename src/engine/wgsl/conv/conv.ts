@@ -8,12 +8,12 @@
  * layers share a few texts: the adjoint of stride 1 with zero padding is itself a convolution, with the two channel axes of
  * the weight exchanged and its taps in reverse, and has the very text of the forward kernel.
  */
-import type { Chain, Kernel, Profile } from "../ir/program.ts";
-import { type Layout, sizeOf } from "../ir/type.ts";
+import type { Chain, Kernel, Profile } from "../../ir/program.ts";
+import { type Layout, sizeOf } from "../../ir/type.ts";
 import { checkConv, type Gather, LANES, type Padding } from "./conv_gather.ts";
 import { tapBody, windowBody } from "./conv_software.ts";
 import { INVOCATIONS, tiledBody, tileFor, tilePrelude, underFunction } from "./conv_tile.ts";
-import { ceilDiv, foldGrid, kernel, renderChain } from "./template.ts";
+import { ceilDiv, foldGrid, kernel, renderChain } from "../template.ts";
 
 export type { Padding } from "./conv_gather.ts";
 

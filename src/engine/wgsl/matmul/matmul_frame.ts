@@ -2,9 +2,9 @@
  * What every kernel of a matrix product shares: the problem, turned so that a short side is m, its parameters, and the
  * texts that find and store its elements. See matmul.ts for the formula and the index names.
  */
-import type { Chain, Kernel, Profile } from "../ir/program.ts";
-import { type Layout, sizeOf } from "../ir/type.ts";
-import { ceilDiv, kernel, MAX_GROUPS, renderChain, type RenderedChain } from "./template.ts";
+import type { Chain, Kernel, Profile } from "../../ir/program.ts";
+import { type Layout, sizeOf } from "../../ir/type.ts";
+import { ceilDiv, kernel, MAX_GROUPS, renderChain, type RenderedChain } from "../template.ts";
 
 export interface MatmulShape {
   /** [B, M, K] */
@@ -143,9 +143,4 @@ export function assemble(problem: Problem, spec: {
     subgroups: spec.subgroups ?? false,
     cost: { flops: 2 * products, bytes: 4 * layouts.reduce((sum, layout) => sum + sizeOf(layout.shape), 0) },
   });
-}
-
-/** `text(0) … text(count - 1)`, a line each. */
-export function lines(count: number, text: (i: number) => string): string {
-  return Array.from({ length: count }, (_, i) => text(i)).join("\n");
 }

@@ -2,10 +2,11 @@
  * The matrix product of software adapters with subgroups of 8 lanes, where loads cost and broadcasts are free.
  * See matmul.ts for the formula and the index names.
  */
-import type { Kernel } from "../ir/program.ts";
-import type { Layout } from "../ir/type.ts";
-import { assemble, lines, OPERANDS_OF_Z, type Problem, store, type Tile } from "./matmul_frame.ts";
-import { ceilDiv, type RenderedChain } from "./template.ts";
+import type { Kernel } from "../../ir/program.ts";
+import type { Layout } from "../../ir/type.ts";
+import { assemble, OPERANDS_OF_Z, type Problem, store, type Tile } from "./matmul_frame.ts";
+import { ceilDiv, type RenderedChain } from "../template.ts";
+import { lines } from "../unroll.ts";
 
 /** Lanes of a subgroup. */
 const LANES = 8;

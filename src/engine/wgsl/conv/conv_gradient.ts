@@ -8,13 +8,14 @@
  * matrices whose inner dimension is the pixels: few results, long sums. So the pixels are split into `splits` chunks that
  * run beside each other, and each row is summed by itself before it joins the total, which keeps the error of f32 small.
  */
-import type { Kernel, Profile } from "../ir/program.ts";
-import { contiguous, type Layout, sizeOf } from "../ir/type.ts";
-import { checkConv, each, LANES, type Padding, range, type Taps } from "./conv_gather.ts";
+import type { Kernel, Profile } from "../../ir/program.ts";
+import { contiguous, type Layout, sizeOf } from "../../ir/type.ts";
+import { checkConv, LANES, type Padding, type Taps } from "./conv_gather.ts";
 import { borderColumns, type Share, sourceRow } from "./conv_software.ts";
 import { INVOCATIONS, type Tile, tileFor, tileOwner, tilePrelude, tileProduct, underFunction } from "./conv_tile.ts";
-import { ceilDiv, foldGrid, kernel } from "./template.ts";
-import { vectorsFor, windowShift } from "./window.ts";
+import { ceilDiv, foldGrid, kernel } from "../template.ts";
+import { each, range } from "../unroll.ts";
+import { vectorsFor, windowShift } from "../window.ts";
 
 export interface ConvWeightGradientShape {
   /** [B, Cin, H, W], in a buffer whose size is a multiple of 16 bytes */

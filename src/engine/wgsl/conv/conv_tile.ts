@@ -5,18 +5,8 @@
  * are staged in workgroup memory, by quads: the invocation that reads four columns from storage is the one that owns them.
  * For a convolution and its adjoint rows are output channels, columns pixels, k = (a, ky, kx) (names: conv_gather.ts).
  */
-import {
-  type Apply,
-  each,
-  firstTaps,
-  type Gather,
-  mirror,
-  mirrors,
-  range,
-  reflect,
-  store,
-  type Taps,
-} from "./conv_gather.ts";
+import { type Apply, firstTaps, type Gather, mirror, mirrors, reflect, store, type Taps } from "./conv_gather.ts";
+import { each, range } from "../unroll.ts";
 
 export interface Tile {
   readonly rows: number;

@@ -10,9 +10,10 @@
  *
  * Here is what its kernels share: windows (forward, on software), single taps (adjoint, on software), workgroup tiles (GPUs).
  */
-import type { Chain, Profile } from "../ir/program.ts";
-import { EngineError, type Layout } from "../ir/type.ts";
-import type { RenderedChain } from "./template.ts";
+import type { Chain, Profile } from "../../ir/program.ts";
+import { EngineError, type Layout } from "../../ir/type.ts";
+import type { RenderedChain } from "../template.ts";
+import { each, range } from "../unroll.ts";
 
 export type Padding = "zero" | "reflect";
 
@@ -116,12 +117,4 @@ export function store(
     let row = p.out_offset + (b * p.outer + c) * p.height * p.width;
     ${each(range(pixels), pixel)}
   }`;
-}
-
-export function range(count: number): number[] {
-  return Array.from({ length: count }, (_, i) => i);
-}
-
-export function each(items: readonly number[], text: (item: number) => string): string {
-  return items.map(text).join("\n  ");
 }

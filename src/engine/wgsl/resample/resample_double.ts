@@ -2,11 +2,11 @@
  * Bilinear resizing to exactly twice the size, and its transpose, for software adapters: the decoder's case, where every weight is 1/4 or 3/4, so that neighbours share
  * their loads. The same numbers as the general kernels of resample.ts, which decides between the two.
  */
-import type { Chain, Kernel, Profile } from "../ir/program.ts";
-import { type Layout, sizeOf } from "../ir/type.ts";
-import { each, range } from "./conv_gather.ts";
-import { ceilDiv, foldGrid, kernel, renderChain, type RenderedChain } from "./template.ts";
-import { windowLoads } from "./window.ts";
+import type { Chain, Kernel, Profile } from "../../ir/program.ts";
+import { type Layout, sizeOf } from "../../ir/type.ts";
+import { ceilDiv, foldGrid, kernel, renderChain, type RenderedChain } from "../template.ts";
+import { each, range } from "../unroll.ts";
+import { windowLoads } from "../window.ts";
 
 /** The decoder's case: between fine = 2 * coarse pixels, every weight is 1/4 or 3/4. GPUs need no such help. */
 export function doubles(

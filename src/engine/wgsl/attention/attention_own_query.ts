@@ -1,0 +1,113 @@
+/**
+ * Attention where a lane keeps a query of its own: the kernel of software without subgroups, and that of GPUs.
+ * See attention.ts for the formula and the index names.
+ */
+import type { Kernel } from "../../ir/program.ts";
+import { ceilDiv, foldGrid, kernel } from "../template.ts";
+import { lines } from "../unroll.ts";
+import { BASES, LEAST, type Problem, QUADS } from "./attention_frame.ts";
+
+/**
+ * The texts of kernels where a lane keeps a whole query and its sums in the arrays `query` and `o`. `unroll` makes these
+ * registers on a GPU. Software takes seconds to compile that, since each of its loads is a hundred instructions: there
+ * the number of quads is a parameter, because a driver unrolls loops whose end it knows.
+ */
+export function ownQuery({ load, scale }: Problem, unroll: boolean) {
+  const quads = (text: (i: string) => string) =>
+    unroll ? lines(QUADS, (i) => text(`${i}`)) : `for (var i = 0; i < p.quads; i++) { ${text("i")} }`;
+  return {
+    /** Loads query m, and empties its sums. */
+    begin: `
+  var top = ${LEAST};
+  var total = 0.0;
+  var query: array<vec4f, ${QUADS}>;
+  var o: array<vec4f, ${QUADS}>;
+  ${quads((i) => `query[${i}] = ${load("q", "m", i)};`)}`,
+    /** Adds one key to the sums; `key` and `value` are its vec4 by quad. */
+    take: (key: (quad: string) => string, value: (quad: string) => string) => `
+      var s = 0.0;
+      ${quads((i) => `s += dot(query[${i}], ${key(i)});`)}
+      s *= ${scale};
+      if (s > top) {
+        let shrink = exp2(top - s);
+        top = s;
+        total *= shrink;
+        ${quads((i) => `o[${i}] *= shrink;`)}
+      }
+      let weight = exp2(s - top);
+      total += weight;
+      ${quads((i) => `o[${i}] = fma(vec4f(weight), ${value(i)}, o[${i}]);`)}`,
+    /** Stores query m. */
+    store: quads((i) => `
+    {
+      let mean = o[${i}] / total;
+      let at = out_base + m * p.out_row + ${i} * 4 * p.out_channel;
+${lines(4, (c) => `      out[at + ${c} * p.out_channel] = mean[${c}];`)}
+    }`),
+  };
+}
+
+/** Lane = query, nothing shared. */
+export function portableKernel(problem: Problem): Kernel {
+  const { load } = problem;
+  const own = ownQuery(problem, false);
+  const body = `
+  let index = (group.x + group.y * groups.x) * 32 + local.x;
+  if (index >= p.queries * p.heads) { return; }
+  let h = index / p.queries;
+  let m = index % p.queries;
+${BASES}
+${own.begin}
+    for (var n = 0; n < p.keys; n++) {
+${own.take((i) => load("k", "n", i), (i) => load("v", "n", i))}
+    }
+${own.store}`;
+  const grid = foldGrid(ceilDiv(problem.queries * problem.heads, 32));
+  return kernel({ ...problem, name: "attention_portable", workgroup: [32, 1, 1], grid, body });
+}
+
+/** Keys whose vec4 a workgroup holds in its memory: 16 x 16 vec4 each of k and v are 8 KiB. */
+const SHARED_KEYS = 16;
+
+/** 64 queries a workgroup, one an invocation; keys and values pass through workgroup memory, loaded by all. */
+export function workgroupKernel(problem: Problem): Kernel {
+  const { load } = problem;
+  const own = ownQuery(problem, true);
+  const tiles = ceilDiv(problem.queries, 64);
+  const prelude = `
+var<workgroup> shared_k: array<vec4f, ${SHARED_KEYS * QUADS}>;
+var<workgroup> shared_v: array<vec4f, ${SHARED_KEYS * QUADS}>;`;
+  const body = `
+  let index = group.x + group.y * groups.x;
+  if (index >= p.tiles * p.heads) { return; }
+  let h = index / p.tiles;
+  let own_m = index % p.tiles * 64 + local.x;
+  let m = min(own_m, p.queries - 1);
+${BASES}
+${own.begin}
+  for (var n0 = 0; n0 < p.keys; n0 += ${SHARED_KEYS}) {
+    for (var i = local.x; i < ${SHARED_KEYS * QUADS}; i += 64) {
+      let n = min(n0 + i / ${QUADS}, p.keys - 1);
+      let quad = i % ${QUADS};
+      shared_k[i] = ${load("k", "n", "quad")};
+      shared_v[i] = ${load("v", "n", "quad")};
+    }
+    workgroupBarrier();
+    for (var n = 0; n < min(${SHARED_KEYS}, p.keys - n0); n++) {
+${own.take((i) => `shared_k[n * ${QUADS} + ${i}]`, (i) => `shared_v[n * ${QUADS} + ${i}]`)}
+    }
+    workgroupBarrier();
+  }
+  if (own_m < p.queries) {
+${own.store}
+  }`;
+  return kernel({
+    ...problem,
+    name: "attention_workgroup",
+    params: { ...problem.params, tiles },
+    workgroup: [64, 1, 1],
+    grid: foldGrid(tiles * problem.heads),
+    prelude,
+    body,
+  });
+}

@@ -1,0 +1,238 @@
+/**
+ * What every kernel over rows shares: one pass or more over the n elements of each of R rows; r names the row, j the element.
+ *
+ * A row is read by a team of lanes, and what differs between adapters is only who that is: 8 lanes of a subgroup, or a workgroup
+ * with a tree in its memory. Lane 0's order of addition is fixed, so results are reproducible.
+ */
+import type { Kernel, KernelRequest, Operand, Profile } from "../../ir/program.ts";
+import { collapse, type Layout, sizeOf } from "../../ir/type.ts";
+import { address, type Binding, ceilDiv, foldGrid, kernel, sourcesOf } from "../template.ts";
+
+/** Sums are kept in blocks of this many terms a lane: the error then grows with the number of blocks, not of elements. */
+const BLOCK = 64;
+
+/** Who works on a row, and how its lanes agree. */
+interface Team {
+  readonly lanes: number;
+  readonly rowsPerGroup: number;
+  readonly workgroup: [number, number, number];
+  readonly subgroups: boolean;
+  readonly prelude: string;
+  /** Statements that set `row_index`, which may be past the last row, and `lane_in_row`. */
+  readonly place: string;
+  readonly sum: (value: string) => string;
+  readonly max: (value: string) => string;
+}
+
+function teamFor(profile: Profile, rows: number, length: number): Team {
+  if (profile.name === "subgroup8") {
+    // Few rows are one to a workgroup, so that they spread over the cores.
+    const rowsPerGroup = rows < 256 ? 1 : 8;
+    return {
+      lanes: 8,
+      rowsPerGroup,
+      workgroup: [8 * rowsPerGroup, 1, 1],
+      subgroups: true,
+      prelude: "",
+      place:
+        `  let row_index = (group.x + group.y * groups.x) * ${rowsPerGroup} + local_index / 8;\n  let lane_in_row = lane;`,
+      sum: (value) => `subgroupAdd(${value})`,
+      max: (value) => `subgroupMax(${value})`,
+    };
+  }
+  const lanes = Math.min(length <= 128 ? 64 : 256, profile.maxInvocations);
+  const tree = (name: string, combine: string) => `
+fn ${name}(value: f32, lane: i32) -> f32 {
+  shared_row[lane] = value;
+  workgroupBarrier();
+  for (var half = ${lanes / 2}; half > 0; half = half / 2) {
+    if (lane < half) { shared_row[lane] = ${combine}; }
+    workgroupBarrier();
+  }
+  let result = shared_row[0];
+  workgroupBarrier();
+  return result;
+}
+`;
+  return {
+    lanes,
+    rowsPerGroup: 1,
+    workgroup: [lanes, 1, 1],
+    subgroups: false,
+    prelude: `var<workgroup> shared_row: array<f32, ${lanes}>;` +
+      tree("row_sum", "shared_row[lane] + shared_row[lane + half]") +
+      tree("row_max", "max(shared_row[lane], shared_row[lane + half])"),
+    place: "  let row_index = group.x + group.y * groups.x;\n  let lane_in_row = local_index;",
+    sum: (value) => `row_sum(${value}, lane_in_row)`,
+    max: (value) => `row_max(${value}, lane_in_row)`,
+  };
+}
+
+/** A lane per row: for many short rows, and for columns, where neighbouring rows are neighbours in memory. */
+const SOLO: Team = {
+  lanes: 1,
+  rowsPerGroup: 64,
+  workgroup: [64, 1, 1],
+  subgroups: false,
+  prelude: "",
+  place: "  let row_index = (group.x + group.y * groups.x) * 64 + local_index;\n  let lane_in_row = 0;",
+  sum: (value) => value,
+  max: (value) => value,
+};
+
+/** Reads the op's inputs at (r, j): `read(j)` is statements after which v0, v1, ... are their values. */
+interface Reader {
+  readonly params: Record<string, number>;
+  /** Statements before the row is walked. */
+  readonly begin: string;
+  read(j: string): string;
+}
+
+function unravel(
+  index: string,
+  sides: readonly number[],
+  name: string,
+  params: Record<string, number>,
+): { text: string; names: string[] } {
+  if (sides.length <= 1) return { text: "", names: sides.map(() => index) };
+  const lines: string[] = [];
+  let rest = index;
+  for (let axis = sides.length - 1; axis > 0; axis--) {
+    params[`${name}${axis}`] = sides[axis];
+    lines.push(
+      `let ${name}_${axis} = (${rest}) % p.${name}${axis};`,
+      `let ${name}_rest${axis} = (${rest}) / p.${name}${axis};`,
+    );
+    rest = `${name}_rest${axis}`;
+  }
+  lines.push(`let ${name}_0 = ${rest};`);
+  return { text: lines.join("\n"), names: sides.map((_, axis) => `${name}_${axis}`) };
+}
+
+function readerOf(
+  operands: readonly Operand[],
+  { axes, prologue }: { readonly axes: number; readonly prologue: KernelRequest["prologue"] },
+): Reader {
+  const rank = operands[0].type.shape.length - axes;
+  const half = (from: number, to: number) =>
+    collapse(
+      operands[0].layout.shape.slice(from, to),
+      operands.map((operand) => operand.layout.strides.slice(from, to)),
+    );
+  const [outer, inner] = [half(0, rank), half(rank, rank + axes)];
+  const params: Record<string, number> = {};
+  const sources = sourcesOf("x", operands).names;
+  const rows = unravel("row", outer.shape, "o", params);
+  const columns = unravel("j", inner.shape, "c", params);
+  const once: string[] = [];
+  const loads: string[] = [];
+  for (const [k, operand] of operands.entries()) {
+    const layout: Layout = {
+      offset: operand.layout.offset,
+      shape: [...outer.shape, ...inner.shape],
+      strides: [...outer.strides[k], ...inner.strides[k]],
+    };
+    const at = address(`l${k}`, layout, [...rows.names, ...columns.names]);
+    Object.assign(params, at.params);
+    // What is the same along the row is loaded before it is walked.
+    const fixed = inner.strides[k].every((stride) => stride === 0);
+    (fixed ? once : loads).push(`let l${k} = ${sources[k]}[${at.expression}];`);
+  }
+  const names = operands.map((_, k) => `l${k}`);
+  const values = prologue
+    ? prologue.map((render, i) => {
+      const { statements, result } = render(names, `p${i}_`);
+      return `${statements}\nlet v${i} = ${result};`;
+    })
+    : names.map((name, i) => `let v${i} = ${name};`);
+  return {
+    params,
+    begin: [rows.text, ...once].join("\n"),
+    read: (j) => `{{let j = ${j};\n${columns.text}\n${loads.join("\n")}\n${values.join("\n")}\n`,
+  };
+}
+
+/** What a kernel's body says of a row, in terms of j and of v0, v1, ..., the op's inputs at (r, j). All arguments are WGSL. */
+export interface Row {
+  /** A loop over this lane's elements. */
+  each(statements: string): string;
+  /** Declares every name as the row's sum of its term, accumulated in blocks. */
+  sums(terms: Readonly<Record<string, string>>): string;
+  /** The greatest of the lanes' values. */
+  max(value: string): string;
+  /** A loop that writes the row of the output, which then is contiguous, [R, n]. */
+  write(value: string): string;
+}
+
+function rowOf(reader: Reader, team: Team): Row {
+  const each = (statements: string) =>
+    `for (var j_now = lane_in_row; j_now < p.length; j_now += ${team.lanes}) ${reader.read("j_now")}${statements}\n}}`;
+  return {
+    each,
+    sums(terms) {
+      const names = Object.keys(terms);
+      return `${names.map((name) => `var ${name}_lane = 0.0;`).join(" ")}
+for (var block = lane_in_row; block < p.length; block += ${team.lanes * BLOCK}) {
+  ${names.map((name) => `var ${name}_block = 0.0;`).join(" ")}
+  let block_end = min(p.length, block + ${team.lanes * BLOCK});
+  for (var j_now = block; j_now < block_end; j_now += ${team.lanes}) ${reader.read("j_now")}
+${names.map((name) => `${name}_block += ${terms[name]};`).join("\n")}
+  }}
+  ${names.map((name) => `${name}_lane += ${name}_block;`).join(" ")}
+}
+${names.map((name) => `let ${name} = ${team.sum(`${name}_lane`)};`).join("\n")}`;
+    },
+    max: team.max,
+    write: (value) => each(`if (row_valid) { out[p.out_offset + row * p.length + j] = ${value}; }`),
+  };
+}
+
+export interface RowKernel {
+  readonly name: string;
+  /** What is read by rows; all that the request binds, unless told otherwise. */
+  readonly operands?: readonly Operand[];
+  /** How many trailing axes a row spans, 1 unless told otherwise. */
+  readonly axes?: number;
+  /** Rows of up to this length are a lane's own; none, unless told otherwise. */
+  readonly soloUpTo?: number;
+  /** What the body reads besides. */
+  readonly extra?: { readonly bindings: readonly Binding[]; readonly params: Readonly<Record<string, number>> };
+  /** Of an element, for the cost. */
+  readonly flops: number;
+  /** Numbers stored of a row, for the cost; its length, unless told otherwise. */
+  readonly stores?: number;
+  body(row: Row): string;
+}
+
+/** The kernel around a body, which also sees `row`, `row_valid` and `lane_in_row`. Bindings in order: operands, extra, out. */
+export function rowKernel(request: KernelRequest, spec: RowKernel): Kernel {
+  const { operands = request.inputs, axes = 1, soloUpTo = 0, extra } = spec;
+  const shape = operands[0].layout.shape;
+  const length = sizeOf(shape.slice(shape.length - axes));
+  const rows = sizeOf(shape) / length;
+  const team = length <= soloUpTo ? SOLO : teamFor(request.profile, rows, length);
+  const reader = readerOf(operands, { axes, prologue: request.prologue });
+  return kernel({
+    name: spec.name,
+    bindings: [
+      ...sourcesOf("x", operands).bindings,
+      ...(extra?.bindings ?? []),
+      { name: "out", access: "write" },
+    ],
+    params: { rows, length, out_offset: request.output.layout.offset, ...reader.params, ...extra?.params },
+    workgroup: team.workgroup,
+    grid: foldGrid(ceilDiv(rows, team.rowsPerGroup)),
+    prelude: team.prelude,
+    subgroups: team.subgroups,
+    // The row is clamped and its store guarded, instead of returning: every lane must reach the barriers.
+    body: `${team.place}
+  let row_valid = row_index < p.rows;
+  let row = min(row_index, p.rows - 1);
+${reader.begin}
+${spec.body(rowOf(reader, team))}`,
+    cost: {
+      flops: spec.flops * rows * length,
+      bytes: 4 * (operands.length * rows * length + (spec.stores ?? length) * rows),
+    },
+  });
+}

@@ -1,7 +1,7 @@
 /**
  * Just enough PNG to read what Deno's own encoder writes: grey, grey + alpha, RGB or RGBA, 8 or 16 bits, not interlaced. It is how decoded pixels come out of an
  * OffscreenCanvas whole (its BMP drops the alpha of grey pictures and refuses 16 bits); users' PNG files are decoded by Deno, never here. So anything else
- * in the file is our own bug, not the user's.
+ * in the file is our own bug, not the user's. (The package fast-png 8.0 gives the same pixels in about the same time, for three packages in place of these lines.)
  */
 
 /** Pixels as stored: `samples` interleaved [height, width, channels] in 0..`max`; channels 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; alpha straight. */

@@ -26,9 +26,10 @@ import {
   type Value,
   withAdam,
 } from "../engine/mod.ts";
-import { openGenerator, parameterCount } from "../nets/unet.ts";
+import { openGenerator } from "../nets/unet.ts";
 import { openVit, vitConstants, type VitShape } from "../nets/vit.ts";
-import { freshSlab } from "./transfer/checkpoint.ts";
+import { freshSlab, writeTrained } from "./transfer/checkpoint.ts";
+import { loadStep } from "./transfer/load_step.ts";
 import { memoryOf, type MemoryReport } from "./transfer/memory.ts";
 import { objective, termsAt, type Weights } from "./transfer/objective.ts";
 import { drawCrops } from "./transfer/augment.ts";
@@ -190,15 +191,13 @@ async function stepBench(options: BenchOptions, size: number, best: number): Pro
   for (const [name, { data }] of extractor.tensors) runtime.writeState(`vit.${name}`, data);
   for (const [name, data] of vitConstants()) runtime.writeState(name, data);
   const random = randomStream(2, size);
-  if (compiled.prelude) runtime.run((await runtime.load([compiled.prelude]))[0]);
-  const [loaded] = await runtime.load([compiled.step]);
+  const loaded = await loadStep(runtime, compiled);
   for (const { role, bytes } of loaded.program.buffers.values()) {
     if (role.kind === "state" && (role.name === "structure" || role.name === "appearance")) {
       runtime.writeState(role.name, Float32Array.from({ length: bytes / 4 }, () => random.uniform()));
     }
   }
-  runtime.writeState("generator", freshSlab(random));
-  for (const moment of ["generator.m", "generator.v"]) runtime.writeState(moment, new Float32Array(parameterCount));
+  writeTrained(runtime, "generator", { slab: freshSlab(random) });
   const square = { height: size, width: size };
   const drawn = drawCrops(random, { structure: square, appearance: square }, 0.5);
   const zero = (vector: Float32Array, at: readonly number[]) => vector.map((value, i) => at.includes(i) ? 0 : value);

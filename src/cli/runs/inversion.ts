@@ -1,9 +1,7 @@
 /**
  * One feature inversion from the command line, from a photograph to a picture: what `invert` does. Metrics, previews, checkpoints and Ctrl-C as in a transfer.
  */
-import { resolve } from "node:path";
 import { fitPicture } from "../../images/picture.ts";
-import { conduct } from "../../splice/transfer/conduct.ts";
 import {
   decodeInversion,
   encodeInversion,
@@ -14,35 +12,24 @@ import {
 import type { InversionRecipe } from "../../splice/instruments/inversion_options.ts";
 import { layerProblem } from "../../splice/instruments/look_options.ts";
 import { megabytes } from "../../splice/transfer/memory.ts";
-import { writeSafetensors } from "../../weights/formats/safetensors.ts";
 import { loadVit, modelName, resolveModel } from "../../weights/store/store.ts";
-import { readPicture, writePicture } from "../files/files.ts";
-import { openMetrics } from "./metrics.ts";
-import { findCheckpoint, type Resumable, stoppedText } from "./resume.ts";
-import { interruptible, modelStore, withRuntime } from "./surroundings.ts";
-import { asFlag, EXIT, UsageError } from "../terminal/usage.ts";
-import { durationText } from "../terminal/quantities.ts";
+import { readPicture } from "../files/files.ts";
+import { asFlag, UsageError } from "../terminal/usage.ts";
 import type { Voice } from "../terminal/voice.ts";
+import { findCheckpoint } from "./resume.ts";
+import { modelStore, withRuntime } from "./surroundings.ts";
+import { type TrainingJob, trainToPicture, withVoice } from "./training_run.ts";
 
-export interface InversionJob extends Resumable {
+export interface InversionJob extends TrainingJob {
   readonly image: string;
-  readonly out: string;
   readonly recipe: InversionRecipe;
-  readonly metrics?: string | undefined;
   /** Where models are kept, if not in the usual folder. */
   readonly models?: string | undefined;
 }
 
 /** Does it, and says so with `voice`. Resolves to the exit code. */
 export async function runInversion(job: InversionJob, voice: Voice): Promise<number> {
-  return await interruptible(async (signal) => {
-    try {
-      return await invert(job, voice, signal);
-    } catch (error) {
-      voice.failed(error);
-      throw error;
-    }
-  });
+  return await withVoice(voice, (signal) => invert(job, voice, signal));
 }
 
 async function invert(job: InversionJob, voice: Voice, signal: AbortSignal): Promise<number> {
@@ -83,44 +70,8 @@ async function invert(job: InversionJob, voice: Voice, signal: AbortSignal): Pro
         }, photograph ${picture.width} x ${picture.height}`,
       }),
     });
-    await train(inversion, { job, voice, signal });
-    if (inversion.step() < recipe.steps) {
-      voice.canceled(stoppedText(inversion.step(), recipe.steps, job.checkpoint));
-      return EXIT.interrupted;
-    }
-    await writePicture(job.out, await inversion.render());
-    const took = durationText((performance.now() - began) / 1000);
-    voice.succeeded(job.out, `${resolve(job.out)} is done, in ${took}`);
-    return EXIT.done;
+    return await trainToPicture(inversion, { job, voice, signal, began, encode: encodeInversion });
   });
-}
-
-/** Trains to the end or until the signal; keeps the metrics, the previews and the checkpoint. */
-async function train(
-  inversion: Inversion,
-  { job, voice, signal }: { job: InversionJob; voice: Voice; signal: AbortSignal },
-): Promise<void> {
-  const metrics = job.metrics === undefined ? null : await openMetrics(job.metrics, inversion.step());
-  try {
-    await conduct(inversion, {
-      recipe: job.recipe,
-      signal,
-      onSteps(reports, progress) {
-        metrics?.add(reports);
-        voice.progress(progress);
-      },
-      async onPreview(picture, step) {
-        await writePicture(job.out, picture);
-        voice.preview(step, job.out);
-      },
-      save: job.checkpoint === undefined ? null : async (checkpoint) => {
-        const { tensors, metadata } = encodeInversion(checkpoint);
-        await writeSafetensors(job.checkpoint!, tensors, { metadata });
-      },
-    });
-  } finally {
-    metrics?.close();
-  }
 }
 
 function planText(

@@ -1,6 +1,7 @@
 /**
  * The file of `--metrics`: one JSON object a step, in order, each step once. A run that goes on from a checkpoint goes on in the
- * same file: what lies after the checkpoint is cut off and comes again.
+ * same file: what lies after the checkpoint is cut off and comes again. (The package ndjson 2.0 would write the lines; where to
+ * cut, which is most of this file, it leaves to its caller.)
  */
 import { TERMS } from "../../splice/transfer/objective.ts";
 import type { StepReport } from "../../splice/transfer/trainer.ts";

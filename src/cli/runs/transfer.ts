@@ -1,10 +1,4 @@
-/**
- * One transfer from the command line, from files to a picture: what `run` and `demo` do.
- *
- * Invariant: whenever a checkpoint lies on the disk, the metrics of all its steps do too, so that a run that goes on leaves neither
- * a gap nor a step twice.
- */
-import { resolve } from "node:path";
+/** One transfer from the command line, from files to a picture: what `run` and `demo` do. */
 import { fitPicture, type Picture } from "../../images/picture.ts";
 import {
   decodeCheckpoint,
@@ -12,7 +6,6 @@ import {
   generatorSlab,
   unpackGenerator,
 } from "../../splice/transfer/checkpoint.ts";
-import { conduct } from "../../splice/transfer/conduct.ts";
 import { fingerprintOf } from "../../splice/transfer/fingerprint.ts";
 import { megabytes } from "../../splice/transfer/memory.ts";
 import { type Recipe, vitSize } from "../../splice/transfer/recipe.ts";
@@ -20,38 +13,25 @@ import { openTrainer, type Trainer } from "../../splice/transfer/trainer.ts";
 import { seenSize } from "../../nets/vit.ts";
 import { writeSafetensors } from "../../weights/formats/safetensors.ts";
 import { loadVit, loadWeights, modelName, resolveModel } from "../../weights/store/store.ts";
-import { checkSize, readPicture, writePicture } from "../files/files.ts";
-import { type Metrics, openMetrics } from "./metrics.ts";
-import { findCheckpoint, stoppedText } from "./resume.ts";
-import { interruptible, modelStore, withRuntime } from "./surroundings.ts";
-import { EXIT } from "../terminal/usage.ts";
-import { durationText } from "../terminal/quantities.ts";
+import { checkSize, readPicture } from "../files/files.ts";
 import type { Voice } from "../terminal/voice.ts";
+import { findCheckpoint } from "./resume.ts";
+import { modelStore, withRuntime } from "./surroundings.ts";
+import { type TrainingJob, trainToPicture, withVoice } from "./training_run.ts";
 
-export interface Transfer {
+export interface Transfer extends TrainingJob {
   readonly structure: string;
   readonly appearance: string;
-  readonly out: string;
   readonly recipe: Recipe;
   readonly initGenerator?: string | undefined;
   readonly saveGenerator?: string | undefined;
-  readonly metrics?: string | undefined;
-  readonly checkpoint?: string | undefined;
-  readonly resume?: boolean | undefined;
   /** Where models are kept, if not in the usual folder. */
   readonly models?: string | undefined;
 }
 
 /** Does it, and says so with `voice`. Resolves to the exit code. */
 export async function runTransfer(transfer: Transfer, voice: Voice): Promise<number> {
-  return await interruptible(async (signal) => {
-    try {
-      return await prepareAndTrain(transfer, voice, signal);
-    } catch (error) {
-      voice.failed(error);
-      throw error;
-    }
-  });
+  return await withVoice(voice, (signal) => prepareAndTrain(transfer, voice, signal));
 }
 
 async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSignal): Promise<number> {
@@ -102,54 +82,19 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
         longest: seen.longest,
       }),
     });
-    const metrics = transfer.metrics === undefined ? null : await openMetrics(transfer.metrics, trainer.step());
-    try {
-      await train(trainer, { transfer, voice, signal, metrics });
-    } finally {
-      metrics?.close();
-    }
-    const finished = trainer.step() >= recipe.steps;
-    if (!finished) {
-      voice.canceled(stoppedText(trainer.step(), recipe.steps, transfer.checkpoint));
-      return EXIT.interrupted;
-    }
-    if (transfer.saveGenerator !== undefined) {
-      await writeSafetensors(transfer.saveGenerator, unpackGenerator(await trainer.slab()), {
-        metadata: { kind: "splice-generator", model: modelName(modelPath), steps: String(recipe.steps) },
-      });
-    }
-    await writePicture(transfer.out, await trainer.render());
-    const took = durationText((performance.now() - began) / 1000);
-    voice.succeeded(transfer.out, `${resolve(transfer.out)} is done, in ${took}`);
-    return EXIT.done;
-  });
-}
-
-/** Trains to the end or until the signal; keeps the metrics, the previews and the checkpoint. */
-async function train(
-  trainer: Trainer,
-  { transfer, voice, signal, metrics }: {
-    transfer: Transfer;
-    voice: Voice;
-    signal: AbortSignal;
-    metrics: Metrics | null;
-  },
-): Promise<void> {
-  await conduct(trainer, {
-    recipe: transfer.recipe,
-    signal,
-    onSteps(reports, progress) {
-      metrics?.add(reports);
-      voice.progress(progress);
-    },
-    async onPreview(picture, step) {
-      await writePicture(transfer.out, picture);
-      voice.preview(step, transfer.out);
-    },
-    save: transfer.checkpoint === undefined ? null : async (checkpoint) => {
-      const { tensors, metadata } = encodeCheckpoint(checkpoint);
-      await writeSafetensors(transfer.checkpoint!, tensors, { metadata });
-    },
+    return await trainToPicture(trainer, {
+      job: transfer,
+      voice,
+      signal,
+      began,
+      encode: encodeCheckpoint,
+      async keep() {
+        if (transfer.saveGenerator === undefined) return;
+        await writeSafetensors(transfer.saveGenerator, unpackGenerator(await trainer.slab()), {
+          metadata: { kind: "splice-generator", model: modelName(modelPath), steps: String(recipe.steps) },
+        });
+      },
+    });
   });
 }
 

@@ -69,7 +69,7 @@ const momentsOp: Op = {
   lower: { kind: "kernel", epilogue: false, prologue: true, build: momentsKernel },
 };
 
-export function moments(x: Value, axes: number, epsilon: number): Value {
+function moments(x: Value, axes: number, epsilon: number): Value {
   return apply(momentsOp, [x], { axes, epsilon });
 }
 

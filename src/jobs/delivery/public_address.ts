@@ -1,6 +1,7 @@
 /**
  * Which addresses a webhook may go to: those of the public internet, unless the server's owner says otherwise. Without it, anyone who may create a job could make the
  * server call what only the server can reach. What counts is the address that is connected to, not the name: names are resolved once, here.
+ * (The package request-filtering-agent 3.2 goes by the same ipaddr.js, but lets any IPv6 address pass that has no name there, as 200::1, and refuses only at connecting.)
  */
 import { lookup } from "node:dns/promises";
 import ipaddr from "ipaddr.js";

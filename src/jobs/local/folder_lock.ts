@@ -1,4 +1,7 @@
-/** A folder that one process at a time may use. The lock is the system's, so it goes with the process, however that ends; the file stays and means nothing by itself. */
+/**
+ * A folder that one process at a time may use. The lock is the system's, so it goes with the process, however that ends; the file stays and means nothing by itself.
+ * (The package proper-lockfile 4.1 makes a folder instead: after a kill it stands in the way until it counts as stale, and one who was only held up loses it.)
+ */
 import { join } from "node:path";
 
 export interface FolderLock {

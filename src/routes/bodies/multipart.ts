@@ -1,6 +1,7 @@
 /**
  * The parts of a multipart/form-data body, one after the other as they arrive, within limits of size and patience. Knows neither fields nor pictures. A part is held in
  * memory while it arrives and no longer than its reader holds it; whatever a client sends, the outcome is parts or a Fault, and the event loop goes on in between.
+ * @remix-run/multipart-parser finds the parts; here is what it leaves to its caller: patience, turns for the event loop, and which field it was that is too large.
  */
 import { setImmediate } from "node:timers";
 import {

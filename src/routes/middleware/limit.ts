@@ -1,5 +1,6 @@
 /**
  * How often one client may ask. Counted in windows of a minute, by API key or else by network address. Invariant: the memory it takes is bounded, whoever asks.
+ * Hence a store of our own: that of hono-rate-limiter 0.5 keeps every client of two windows, however many they are.
  */
 import { rateLimiter, type Store } from "hono-rate-limiter";
 import { Fault } from "../../jobs/model/job.ts";

@@ -5,25 +5,13 @@
  * off-the-shelf segmenter, here the extractor finds them itself. Invariant: no picture is compared larger than the result is; structure and appearance are scaled down to
  * its longest side, as `size` does it before a training. Only the appearance picture of a run without `size` was seen there as large as it is, and is seen smaller here.
  */
-import {
-  compile,
-  f32,
-  type Gpu,
-  input,
-  type Interpolation,
-  type Loaded,
-  openRuntime,
-  type Runtime,
-  type Value,
-} from "../../engine/mod.ts";
+import { type Gpu, openRuntime, type Runtime } from "../../engine/mod.ts";
 import { fitPicture, type Picture } from "../../images/picture.ts";
-import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../../nets/vit.ts";
+import { type BlockFeatures, seenSize, selfSimilarity } from "../../nets/vit.ts";
 import { meanAttention } from "../instruments/attention_maps.ts";
+import { type ExtractorProgram, type ExtractorView, openExtractorProgram } from "../instruments/extractor_program.ts";
 import type { Size } from "../transfer/augment.ts";
-import { checkSeen, type Extractor, uploadExtractor } from "../transfer/extractor.ts";
-import { refuseUnlessItFits, tryPlan } from "../transfer/memory.ts";
 import { type Foreground, foregroundOf, intersectionOverUnion } from "./normalised_cut.ts";
-import { seenPicture } from "../instruments/seen_picture.ts";
 
 /** The numbers of one triple; each is 0 (iou and cosine: 1) for the picture that would be perfect by it alone. */
 export interface Evaluation {
@@ -73,16 +61,6 @@ export interface Evaluated {
   readonly masks: { readonly structure: Mask; readonly result: Mask };
 }
 
-export interface EvaluatorOptions {
-  readonly extractor: Extractor;
-  /** Short side of what the extractor sees, limit of its long side, and how pictures are resized to it. */
-  readonly side: number;
-  readonly longest: number;
-  readonly resize: Interpolation;
-  /** Bytes the device may use, where that is known. */
-  readonly memoryLimit?: number | undefined;
-}
-
 export interface Evaluator {
   /** One triple at a time. @throws Error where structure and result are not of one shape; EngineError where they do not fit the device or the extractor. */
   evaluate(triple: Triple): Promise<Evaluated>;
@@ -102,13 +80,13 @@ interface Seen {
 /** What is loaded for pictures that are seen at some sizes, by these. */
 interface Loads {
   readonly runtime: Runtime;
-  readonly programs: Map<string, Loaded>;
+  readonly programs: Map<string, ExtractorProgram>;
 }
 
 const sizeText = ({ width, height }: Size) => `${width}x${height}`;
 
 /** Programs stay loaded from one triple to the next of the same sizes; those of other sizes go, so that any number of triples takes no more of the device than one. */
-export function openEvaluator(gpu: Gpu, options: EvaluatorOptions): Evaluator {
+export function openEvaluator(gpu: Gpu, options: ExtractorView): Evaluator {
   let loads: Loads | null = null;
 
   function release(): void {
@@ -124,60 +102,32 @@ export function openEvaluator(gpu: Gpu, options: EvaluatorOptions): Evaluator {
     return loads ??= { runtime: openRuntime(gpu), programs: new Map() };
   }
 
-  async function load(runtime: Runtime, { height, width }: Picture): Promise<Loaded> {
-    const { extractor, resize } = options;
-    const last = extractor.vit.depth - 1;
-    const plan = (side: number, longest: number) => {
-      const net = openVit(extractor.vit);
-      const seen = seenSize(height, width, side, longest);
-      const image = input("image", f32(3, seen.height, seen.width));
-      const { tokens, queries, keys } = vitBlocks(net, prepareImage(net, image, { ...seen, resize }), last)[last];
-      const roots = new Map<string, Value>([
-        ["tokens", tokens],
-        ["queries", queries],
-        ["keys", keys],
-        ["similarity", selfSimilarity(keys)],
-      ]);
-      return tryPlan(() => compile("evaluate", { roots }, { profile: gpu.profile }));
-    };
-    const { memory, compiled } = plan(options.side, options.longest);
-    refuseUnlessItFits(memory, {
-      action: "evaluate",
-      bindingBytes: gpu.limits.bindingBytes,
-      totalBytes: options.memoryLimit,
-      options: [{
-        name: "vit_side",
-        value: options.side,
-        planAt: (side) => plan(side, Math.floor(options.longest * side / options.side)).memory,
-      }],
-    });
-    const { prelude, step } = compiled!;
-    uploadExtractor(runtime, extractor, [prelude, step]);
-    if (prelude) runtime.run((await runtime.load([prelude]))[0]);
-    return (await runtime.load([step]))[0];
-  }
-
   async function see(
     { runtime, programs }: Loads,
     { picture, name }: { readonly picture: Picture; readonly name: string },
   ): Promise<Seen> {
-    const { patch, dim } = options.extractor.vit;
-    const { side, longest } = options;
-    checkSeen(picture, { name, patch, side, longest });
-    const seen = seenAs(picture);
-    const program = programs.get(sizeText(seen)) ?? await load(runtime, picture);
-    programs.set(sizeText(seen), program);
-    runtime.run(program, new Map([["image", seenPicture(picture, seen, options.resize).data]]));
-    const read = (root: string) => runtime.readOutput(program, root);
-    const [tokens, queries, keys] = [await read("tokens"), await read("queries"), await read("keys")];
-    const [rows, cols] = [Math.floor(seen.height / patch), Math.floor(seen.width / patch)];
+    const { patch, dim, depth } = options.extractor.vit;
+    const size = sizeText(seenAs(picture));
+    const program = programs.get(size) ?? await openExtractorProgram(runtime, {
+      ...options,
+      name: "evaluate",
+      action: "evaluate",
+      picture,
+      called: name,
+      last: depth - 1,
+      roots: (blocks) => measured(blocks[depth - 1]),
+    });
+    programs.set(size, program);
+    const tensors = await program.read(picture);
+    const read = (root: string) => tensors.get(root)!.data;
+    const { seen, grid: { rows, cols } } = program;
     return {
       rows,
       cols,
       covered: { height: rows * patch / seen.height, width: cols * patch / seen.width },
-      cls: tokens.slice(0, dim),
-      similarity: await read("similarity"),
-      attention: meanAttention({ queries, keys, width: dim }),
+      cls: read("tokens").slice(0, dim),
+      similarity: read("similarity"),
+      attention: meanAttention({ queries: read("queries"), keys: read("keys"), width: dim }),
     };
   }
 
@@ -224,6 +174,10 @@ export function openEvaluator(gpu: Gpu, options: EvaluatorOptions): Evaluator {
     release,
   };
 }
+
+/** What is read of the last block. */
+const measured = ({ tokens, queries, keys }: BlockFeatures) =>
+  new Map(Object.entries({ tokens, queries, keys, similarity: selfSimilarity(keys) }));
 
 const maskOf = (seen: Seen): Mask => ({ ...foregroundOf(seen), covered: seen.covered });
 

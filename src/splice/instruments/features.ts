@@ -3,27 +3,18 @@
  *
  * One program per picture size, up to the last block that is asked for: blocks share their scratch, and only what is asked for is kept.
  */
-import { compile, f32, input, type Interpolation, type Runtime, type Value } from "../../engine/mod.ts";
+import type { Runtime, Value } from "../../engine/mod.ts";
 import type { Picture } from "../../images/picture.ts";
-import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../../nets/vit.ts";
-import type { HostTensor, StateDict } from "../../weights/formats/tensor.ts";
-import { checkSeen, type Extractor, uploadExtractor } from "../transfer/extractor.ts";
-import { numbered } from "./look_options.ts";
-import { refuseUnlessItFits, tryPlan } from "../transfer/memory.ts";
+import { selfSimilarity } from "../../nets/vit.ts";
+import type { StateDict } from "../../weights/formats/tensor.ts";
 import type { OptionError } from "../transfer/options.ts";
-import { seenPicture } from "./seen_picture.ts";
+import { type ExtractorView, openExtractorProgram } from "./extractor_program.ts";
+import { numbered } from "./look_options.ts";
 
-export interface FeatureOptions {
-  readonly extractor: Extractor;
+export interface FeatureOptions extends ExtractorView {
   readonly picture: Picture;
   /** Blocks, from 0. */
   readonly layers: readonly number[];
-  /** Short side of what the extractor sees, limit of its long side, and how the picture is resized to it. */
-  readonly side: number;
-  readonly longest: number;
-  readonly resize: Interpolation;
-  /** Bytes the device may use, where that is known. */
-  readonly memoryLimit?: number | undefined;
 }
 
 export interface ExtractedFeatures {
@@ -63,45 +54,21 @@ export function featureMetadata({ grid, patch, seen }: ExtractedFeatures, model:
 
 /** @throws EngineError with a vit_side that fits, if this one does not. */
 export async function extractFeatures(runtime: Runtime, options: FeatureOptions): Promise<ExtractedFeatures> {
-  const { extractor, picture, layers, resize } = options;
-  const plan = (side: number, longest: number) => {
-    const net = openVit(extractor.vit);
-    const seen = seenSize(picture.height, picture.width, side, longest);
-    const image = input("image", f32(3, seen.height, seen.width));
-    const blocks = vitBlocks(net, prepareImage(net, image, { ...seen, resize }), Math.max(...layers));
-    const roots = new Map<string, Value>();
-    for (const layer of layers) {
-      for (const [name, value] of Object.entries(blocks[layer])) roots.set(`block.${layer}.${name}`, value);
-      roots.set(`self_similarity.${layer}`, selfSimilarity(blocks[layer].keys));
-    }
-    return { seen, roots, ...tryPlan(() => compile("features", { roots }, { profile: runtime.gpu.profile })) };
-  };
-  const { patch } = extractor.vit;
-  checkSeen(picture, { name: "given", patch, side: options.side, longest: options.longest });
-  const { seen, roots, memory, compiled } = plan(options.side, options.longest);
-  refuseUnlessItFits(memory, {
+  const { picture, layers } = options;
+  const { seen, grid, read } = await openExtractorProgram(runtime, {
+    ...options,
+    name: "features",
     action: "extract features",
-    bindingBytes: runtime.gpu.limits.bindingBytes,
-    totalBytes: options.memoryLimit,
-    options: [{
-      name: "vit_side",
-      value: options.side,
-      planAt: (side) => plan(side, Math.floor(options.longest * side / options.side)).memory,
-    }],
+    called: "given",
+    last: Math.max(...layers),
+    roots(blocks) {
+      const roots = new Map<string, Value>();
+      for (const layer of layers) {
+        for (const [name, value] of Object.entries(blocks[layer])) roots.set(`block.${layer}.${name}`, value);
+        roots.set(`self_similarity.${layer}`, selfSimilarity(blocks[layer].keys));
+      }
+      return roots;
+    },
   });
-  const { prelude, step } = compiled!;
-  uploadExtractor(runtime, extractor, [prelude, step]);
-  if (prelude) runtime.run((await runtime.load([prelude]))[0]);
-  const [program] = await runtime.load([step]);
-  runtime.run(program, new Map([["image", seenPicture(picture, seen, resize).data]]));
-  const tensors = new Map<string, HostTensor>();
-  for (const [name, { type }] of roots) {
-    tensors.set(name, { shape: type.shape, data: await runtime.readOutput(program, name) });
-  }
-  return {
-    tensors,
-    grid: { rows: Math.floor(seen.height / patch), cols: Math.floor(seen.width / patch) },
-    patch,
-    seen,
-  };
+  return { tensors: await read(picture), grid, patch: options.extractor.vit.patch, seen };
 }

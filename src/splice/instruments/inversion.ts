@@ -4,20 +4,12 @@
  *
  * Everything that happens at step t follows from the options and t, so a run that goes on from a checkpoint gives the bytes of one that never stopped.
  */
-import {
-  ADAM_INPUT,
-  adamFeed,
-  type Compiled,
-  type Loaded,
-  noiseKey,
-  randomStream,
-  type Runtime,
-} from "../../engine/mod.ts";
+import { ADAM_INPUT, adamFeed, type Loaded, noiseKey, randomStream, type Runtime } from "../../engine/mod.ts";
 import type { Picture } from "../../images/picture.ts";
 import { freshPrior, priorLevels } from "../../nets/prior.ts";
 import type { HostTensor, StateDict } from "../../weights/formats/tensor.ts";
 import type { Size } from "../transfer/augment.ts";
-import type { Checkpoint } from "../transfer/checkpoint.ts";
+import { type Checkpoint, readTrained, writeTrained } from "../transfer/checkpoint.ts";
 import { type Extractor, uploadExtractor } from "../transfer/extractor.ts";
 import { inversionFingerprint, refuseOther } from "../transfer/fingerprint.ts";
 import type { InversionRecipe } from "./inversion_options.ts";
@@ -34,6 +26,7 @@ import {
   STEP_KEY,
   STEP_NOISE,
 } from "./inversion_program.ts";
+import { loadStep } from "../transfer/load_step.ts";
 import { vitSize } from "../transfer/recipe.ts";
 import { seenPicture } from "./seen_picture.ts";
 import type { StepCache } from "../transfer/step_cache.ts";
@@ -83,13 +76,10 @@ export async function openInversion(options: InversionOptions): Promise<Inversio
   });
 
   uploadExtractor(runtime, extractor, [compiled.prelude, compiled.step]);
-  const slab = checkpoint?.slab ?? freshSlab(recipe, seen);
   runtime.writeState(PICTURE, seenPicture(picture, seen, recipe.resize).data);
   runtime.writeState(NOISE_KEY, noiseKey(recipe.seed, KEPT_NOISE));
-  runtime.writeState(SLAB, slab);
-  runtime.writeState(`${SLAB}.m`, checkpoint?.first ?? new Float32Array(slab.length));
-  runtime.writeState(`${SLAB}.v`, checkpoint?.second ?? new Float32Array(slab.length));
-  const program = await load(runtime, compiled);
+  writeTrained(runtime, SLAB, checkpoint ?? { slab: freshSlab(recipe, seen) });
+  const program = await loadStep(runtime, compiled);
   let renderer: Loaded | null = null;
   let fresh = true;
   const log = runtime.openLog(1, MOST_BATCH);
@@ -117,27 +107,17 @@ export async function openInversion(options: InversionOptions): Promise<Inversio
     seen,
     ...loop,
     async render() {
-      renderer ??= await load(runtime, compileRender(kind, seen));
+      renderer ??= await loadStep(runtime, compileRender(kind, seen));
       runtime.run(renderer);
       const data = await runtime.readOutput(renderer, "image");
       return { width: seen.width, height: seen.height, data: data as Float32Array<ArrayBuffer> };
     },
     slab: () => runtime.readState(SLAB),
     async checkpoint() {
-      const [slab, first, second] = [
-        await runtime.readState(SLAB),
-        await runtime.readState(`${SLAB}.m`),
-        await runtime.readState(`${SLAB}.v`),
-      ];
-      return { step: loop.step(), slab, first, second, fingerprint: options.fingerprint };
+      const trained = await readTrained(runtime, SLAB);
+      return { step: loop.step(), ...trained, fingerprint: options.fingerprint };
     },
   };
-}
-
-/** Loads a step, and runs what comes before all steps. */
-async function load(runtime: Runtime, { prelude, step }: Compiled): Promise<Loaded> {
-  if (prelude) runtime.run((await runtime.load([prelude]))[0]);
-  return (await runtime.load([step]))[0];
 }
 
 /** What training begins with: the network's parameters, or a picture that is nearly grey. */

@@ -30,7 +30,7 @@ import type { Size } from "../transfer/augment.ts";
 import { checkSeen } from "../transfer/extractor.ts";
 import type { InversionRecipe } from "./inversion_options.ts";
 import { numbered } from "./look_options.ts";
-import { type MemoryReport, refuseUnlessItFits, tryPlan } from "../transfer/memory.ts";
+import { type MemoryReport, refuseUnlessItFits, tryPlan, vitSideOption } from "../transfer/memory.ts";
 import { meanSquare } from "../transfer/objective.ts";
 import { vitSize } from "../transfer/recipe.ts";
 import { compileOnce, type StepCache } from "../transfer/step_cache.ts";
@@ -151,12 +151,12 @@ export function planInversion(
     action: "invert",
     bindingBytes,
     totalBytes: memoryLimit,
-    options: [{
-      name: "vit_side",
-      value: side,
-      planAt: (smaller) =>
-        tryPlan(() => compileStep(kind, seenAt(smaller, Math.floor(longest * smaller / side)))).memory,
-    }],
+    options: [
+      vitSideOption(
+        { side, longest },
+        (side, longest) => tryPlan(() => compileStep(kind, seenAt(side, longest))).memory,
+      ),
+    ],
   });
   return { memory, seen, compiled: compiled! };
 }

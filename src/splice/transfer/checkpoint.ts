@@ -8,7 +8,7 @@
 import { parameterCount, parameters } from "../../nets/unet.ts";
 import { checkGenerator, generatorShapes } from "../../weights/formats/names.ts";
 import type { HostTensor, StateDict } from "../../weights/formats/tensor.ts";
-import { type RandomStream, sizeOf } from "../../engine/mod.ts";
+import { type RandomStream, type Runtime, sizeOf } from "../../engine/mod.ts";
 
 const MOMENTS = ["adam.first", "adam.second"] as const;
 
@@ -67,6 +67,35 @@ export interface Checkpoint {
   readonly second: Float32Array;
   /** What the run was made of; a run that differs refuses to go on from it. */
   readonly fingerprint: string;
+}
+
+/** The trained numbers and both Adam moments, as `withAdam` keeps them on the GPU. */
+const statesOf = (name: string) => [name, `${name}.m`, `${name}.v`] as const;
+
+/** Writes what training begins with; moments that are not given are zeros. */
+export function writeTrained(
+  runtime: Runtime,
+  name: string,
+  { slab, first = new Float32Array(slab.length), second = new Float32Array(slab.length) }:
+    & Pick<Checkpoint, "slab">
+    & Partial<Pick<Checkpoint, "first" | "second">>,
+): void {
+  const [numbers, m, v] = statesOf(name);
+  runtime.writeState(numbers, slab);
+  runtime.writeState(m, first);
+  runtime.writeState(v, second);
+}
+
+export async function readTrained(
+  runtime: Runtime,
+  name: string,
+): Promise<Pick<Checkpoint, "slab" | "first" | "second">> {
+  const [numbers, m, v] = statesOf(name);
+  return {
+    slab: await runtime.readState(numbers),
+    first: await runtime.readState(m),
+    second: await runtime.readState(v),
+  };
 }
 
 /** A checkpoint as the content of a safetensors file. */

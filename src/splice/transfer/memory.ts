@@ -72,6 +72,18 @@ export interface SizeOption {
   planAt(value: number): MemoryReport;
 }
 
+/** The size of what the extractor sees: where it is to be smaller, the limit of the long side goes down with the short side. */
+export function vitSideOption(
+  { side, longest }: { readonly side: number; readonly longest: number },
+  planAt: (side: number, longest: number) => MemoryReport,
+): SizeOption {
+  return {
+    name: "vit_side",
+    value: side,
+    planAt: (smaller) => planAt(smaller, Math.floor(longest * smaller / side)),
+  };
+}
+
 const fits = (report: MemoryReport, limits: MemoryLimits) =>
   report.largestBytes <= limits.bindingBytes && report.totalBytes <= (limits.totalBytes ?? Infinity);
 

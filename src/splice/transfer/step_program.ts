@@ -9,7 +9,7 @@ import type { VitDescription } from "../../weights/formats/names.ts";
 import { type CropSides, cropSides, type Size } from "./augment.ts";
 import { objective, type Term, TERMS, termsAt, type Weights } from "./objective.ts";
 import { checkSeen } from "./extractor.ts";
-import { type MemoryReport, refuseUnlessItFits, tryPlan } from "./memory.ts";
+import { type MemoryReport, refuseUnlessItFits, tryPlan, vitSideOption } from "./memory.ts";
 import { type Recipe, vitSize } from "./recipe.ts";
 import { compileOnce, type StepCache } from "./step_cache.ts";
 
@@ -115,15 +115,11 @@ export function planTraining(
           return tryPlan(() => stepCompiler(untouched, a, b)(terms, largestCrops(recipe, a, b))).memory;
         },
       },
-      {
-        name: "vit_side",
-        value: seen.side,
-        planAt(side) {
-          const smaller = { ...recipe, vit_side: side, vit_longest: Math.floor(seen.longest * side / seen.side) };
-          return tryPlan(() => stepCompiler({ ...untouched, recipe: smaller }, structure, appearance)(terms, crops))
-            .memory;
-        },
-      },
+      vitSideOption(seen, (vit_side, vit_longest) => {
+        const smaller = { ...recipe, vit_side, vit_longest };
+        return tryPlan(() => stepCompiler({ ...untouched, recipe: smaller }, structure, appearance)(terms, crops))
+          .memory;
+      }),
     ],
   });
   return { memory, compileStep, terms, crops, compiled: compiled! };

@@ -18,7 +18,7 @@ import {
 import type { Picture } from "../../images/picture.ts";
 import { generate, openGenerator } from "../../nets/unet.ts";
 import { type CropSides, drawCrops } from "./augment.ts";
-import { type Checkpoint, freshSlab } from "./checkpoint.ts";
+import { type Checkpoint, freshSlab, readTrained, writeTrained } from "./checkpoint.ts";
 import { type Extractor, uploadExtractor } from "./extractor.ts";
 import { refuseOther } from "./fingerprint.ts";
 import type { MemoryReport } from "./memory.ts";
@@ -79,10 +79,8 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   uploadExtractor(runtime, options.extractor, [planned.prelude, planned.step]);
   runtime.writeState("structure", structure.data);
   runtime.writeState("appearance", appearance.data);
-  const slab = checkpoint?.slab ?? options.initial ?? freshSlab(randomStream(recipe.seed, INITIAL));
-  runtime.writeState("generator", slab);
-  runtime.writeState("generator.m", checkpoint?.first ?? new Float32Array(slab.length));
-  runtime.writeState("generator.v", checkpoint?.second ?? new Float32Array(slab.length));
+  const beginning = checkpoint ?? { slab: options.initial ?? freshSlab(randomStream(recipe.seed, INITIAL)) };
+  writeTrained(runtime, "generator", beginning);
 
   const loaded = new Map<string, Loaded>();
   const ran = new Set<Loaded>();
@@ -153,12 +151,8 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     },
     slab: () => runtime.readState("generator"),
     async checkpoint() {
-      const [slab, first, second] = [
-        await runtime.readState("generator"),
-        await runtime.readState("generator.m"),
-        await runtime.readState("generator.v"),
-      ];
-      return { step: loop.step(), slab, first, second, fingerprint: options.fingerprint };
+      const trained = await readTrained(runtime, "generator");
+      return { step: loop.step(), ...trained, fingerprint: options.fingerprint };
     },
   };
 }

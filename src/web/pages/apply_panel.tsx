@@ -6,7 +6,7 @@ import { call, explain } from "../talk/api.ts";
 import { save } from "../talk/download.ts";
 import { DropZone, Fault } from "../parts/drop_zone.tsx";
 import { DownloadIcon } from "../parts/icons.tsx";
-import { Comparison } from "./job_stage.tsx";
+import { BeforeAfter } from "../parts/before_after.tsx";
 import { openPicture, type Picture, release } from "../state/pictures.ts";
 import type { Job } from "../../jobs/model/job.ts";
 import { inputsOf, optionOf } from "../state/job_kind.ts";
@@ -86,7 +86,7 @@ export function ApplyPanel({ job }: { job: Job }) {
       )}
       {one && (
         <div class="applied">
-          <Comparison
+          <BeforeAfter
             before={one.from.url}
             after={one.url}
             aspect={one.from.width / one.from.height}

@@ -7,7 +7,7 @@ import { Folded } from "../parts/folded.tsx";
 import { AlertIcon } from "../parts/icons.tsx";
 import { type Instrument, instruments, instrumentWords, type Look } from "../state/instruments.ts";
 import { InvertPanel } from "./invert_panel.tsx";
-import { Comparison } from "./job_stage.tsx";
+import { BeforeAfter } from "../parts/before_after.tsx";
 import {
   arriveAtLook,
   instrument,
@@ -23,7 +23,7 @@ import {
 import { ask, downloadLook, looking, question, seen, watchLooks } from "../state/look_session.ts";
 import { OptionField } from "../parts/option_field.tsx";
 import { PatchPicker } from "./patch_picker.tsx";
-import { EmptyPhotograph, PhotographCaption, useGivenFiles } from "./photograph.tsx";
+import { EmptyPhotograph, PhotographCaption, useGivenPhotograph } from "./photograph.tsx";
 import type { Picture } from "../state/pictures.ts";
 
 export function LookPage({ query }: { query: string }) {
@@ -33,7 +33,7 @@ export function LookPage({ query }: { query: string }) {
     return watchLooks();
   }, []);
   useEffect(() => void arriveAtLook(query), [query]);
-  useGivenFiles();
+  useGivenPhotograph();
   const picture = photograph.value;
   return (
     <div class="look" data-ready={lookReady.value}>
@@ -119,7 +119,7 @@ function Stage({ picture, look }: { picture: Picture; look: Look }) {
     );
   }
   if (one && look === "pca") {
-    return <Comparison before={picture.url} after={one.url} aspect={aspect} names={["Photograph", "Parts"]} />;
+    return <BeforeAfter before={picture.url} after={one.url} aspect={aspect} names={["Photograph", "Parts"]} />;
   }
   return (
     <figure class="stage" data-busy={looking.value} style={{ "--aspect": String(one?.aspect ?? aspect) }}>

@@ -1,12 +1,11 @@
 /** The two pictures of the draft, side by side, with a button that swaps them. Files that are dropped or pasted beside the two places go to the first empty one. */
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
 import { choosePicture, faults, type Part, parts, pictures, removePicture, swapPictures } from "../state/draft.ts";
 import { DropZone, Fault } from "../parts/drop_zone.tsx";
 import { examples } from "../state/examples.ts";
-import { formatBytes } from "../state/format.ts";
-import { AppearanceIcon, CloseIcon, ReplaceIcon, StructureIcon, SwapIcon } from "../parts/icons.tsx";
-import { filesOf, type Picture } from "../state/pictures.ts";
+import { useGivenFiles } from "../parts/given_files.ts";
+import { AppearanceIcon, StructureIcon, SwapIcon } from "../parts/icons.tsx";
+import { PictureCaption } from "../parts/picture_caption.tsx";
 import { RemoteImage } from "../parts/remote_image.tsx";
 
 const words = {
@@ -31,34 +30,7 @@ async function take(files: readonly File[], wanted?: Part): Promise<void> {
 }
 
 export function Pair() {
-  useEffect(() => {
-    function over(event: DragEvent): void {
-      event.preventDefault();
-      dragging.value = true;
-    }
-    function leave(event: DragEvent): void {
-      if (event.relatedTarget === null) dragging.value = false;
-    }
-    // Seen before the places themselves take it.
-    const end = () => dragging.value = false;
-    function drop(event: DragEvent): void {
-      event.preventDefault();
-      take(filesOf(event.dataTransfer));
-    }
-    const paste = (event: ClipboardEvent) => void take(filesOf(event.clipboardData));
-    addEventListener("dragover", over);
-    addEventListener("dragleave", leave);
-    addEventListener("drop", end, true);
-    addEventListener("drop", drop);
-    document.addEventListener("paste", paste);
-    return () => {
-      removeEventListener("dragover", over);
-      removeEventListener("dragleave", leave);
-      removeEventListener("drop", end, true);
-      removeEventListener("drop", drop);
-      document.removeEventListener("paste", paste);
-    };
-  }, []);
+  useGivenFiles({ onFiles: take, onDragging: (now) => dragging.value = now });
   const filled = parts.some((part) => pictures[part].value !== null);
   return (
     <div class="pair" data-dragging={dragging.value} style={rowStyle()}>
@@ -86,6 +58,10 @@ function Place({ part }: { part: Part }) {
   const { title, help, Icon } = words[part];
   const picture = pictures[part].value;
   const fault = faults.value[part];
+  function remove(): void {
+    removePicture(part);
+    document.querySelector<HTMLElement>(`#${part}`)?.focus();
+  }
   return (
     <section class="place" data-part={part} aria-labelledby={`${part}-title`}>
       <header class="place-head">
@@ -122,7 +98,7 @@ function Place({ part }: { part: Part }) {
       </DropZone>
       <div class="place-below">
         <Fault id={part} text={fault} />
-        {picture && <Caption part={part} picture={picture} />}
+        {picture && <PictureCaption picture={picture} what={`the ${part} picture`} field={part} onRemove={remove} />}
       </div>
     </section>
   );
@@ -133,35 +109,4 @@ function Ghost({ part }: { part: Part }) {
   const list = examples.value;
   const example = part === "structure" ? list[0] : list[2] ?? list[1];
   return example ? <RemoteImage class="ghost" url={example.url} alt="" /> : null;
-}
-
-function Caption({ part, picture }: { part: Part; picture: Picture }) {
-  const { credit } = picture;
-  return (
-    <footer class="place-foot">
-      <p class="place-name">
-        <span>{credit?.title ?? picture.name}</span>
-        <small>
-          {picture.width} × {picture.height} · {formatBytes(picture.blob.size)}
-          {credit && ` · ${credit.attribution}, ${credit.licence}`}
-        </small>
-      </p>
-      <label class="button quiet small" for={part}>
-        <ReplaceIcon />
-        <span class="wide" aria-hidden="true">Replace</span>
-      </label>
-      <button
-        class="button quiet small"
-        type="button"
-        onClick={() => {
-          removePicture(part);
-          document.querySelector<HTMLElement>(`#${part}`)?.focus();
-        }}
-      >
-        <CloseIcon />
-        <span class="wide">Remove</span>
-        <span class="unseen">the {part} picture</span>
-      </button>
-    </footer>
-  );
 }

@@ -1,12 +1,12 @@
 /** The one photograph of the place "Look": where it is dropped, chosen or pasted, the examples, and its caption. */
-import { useEffect } from "preact/hooks";
 import { announce } from "../state/announce.ts";
-import { DropZone, Fault } from "../parts/drop_zone.tsx";
+import { DropZone, Fault, FileField } from "../parts/drop_zone.tsx";
 import { type Example, examples } from "../state/examples.ts";
-import { formatBytes } from "../state/format.ts";
-import { CloseIcon, ReplaceIcon, StructureIcon } from "../parts/icons.tsx";
+import { useGivenFiles } from "../parts/given_files.ts";
+import { StructureIcon } from "../parts/icons.tsx";
 import { choosePhotograph, fetchPhotograph, photographFault, setPhotograph } from "../state/look_draft.ts";
-import { accepted, filesOf, type Picture } from "../state/pictures.ts";
+import { PictureCaption } from "../parts/picture_caption.tsx";
+import type { Picture } from "../state/pictures.ts";
 import { RemoteImage } from "../parts/remote_image.tsx";
 
 function take(files: readonly File[]): void {
@@ -14,24 +14,7 @@ function take(files: readonly File[]): void {
 }
 
 /** Takes files that are dropped or pasted anywhere. */
-export function useGivenFiles(): void {
-  useEffect(() => {
-    const over = (event: DragEvent) => event.preventDefault();
-    function drop(event: DragEvent): void {
-      event.preventDefault();
-      take(filesOf(event.dataTransfer));
-    }
-    const paste = (event: ClipboardEvent) => take(filesOf(event.clipboardData));
-    addEventListener("dragover", over);
-    addEventListener("drop", drop);
-    document.addEventListener("paste", paste);
-    return () => {
-      removeEventListener("dragover", over);
-      removeEventListener("drop", drop);
-      document.removeEventListener("paste", paste);
-    };
-  }, []);
-}
+export const useGivenPhotograph = () => useGivenFiles({ onFiles: take });
 
 export function EmptyPhotograph() {
   const list = examples.value;
@@ -78,48 +61,17 @@ async function choose({ url, file, title, attribution, licence }: Example): Prom
 }
 
 export function PhotographCaption({ picture }: { picture: Picture }) {
-  const { credit } = picture;
+  const fault = photographFault.value;
+  function remove(): void {
+    setPhotograph(null);
+    requestAnimationFrame(() => document.querySelector<HTMLElement>("#photograph")?.focus());
+  }
   return (
     <div class="photograph-below">
-      <Fault id="photograph" text={photographFault.value} />
-      <footer class="place-foot">
-        <p class="place-name">
-          <span>{credit?.title ?? picture.name}</span>
-          <small>
-            {picture.width} × {picture.height} · {formatBytes(picture.blob.size)}
-            {credit && ` · ${credit.attribution}, ${credit.licence}`}
-          </small>
-        </p>
-        <label class="button quiet small replace">
-          <ReplaceIcon />
-          <span class="wide" aria-hidden="true">Replace</span>
-          <input
-            id="photograph"
-            class="drop-input"
-            type="file"
-            accept={accepted}
-            aria-label="Replace the photograph"
-            aria-invalid={photographFault.value !== undefined}
-            aria-describedby={photographFault.value === undefined ? undefined : "photograph-fault"}
-            onChange={(event) => {
-              take(Array.from(event.currentTarget.files ?? []));
-              event.currentTarget.value = "";
-            }}
-          />
-        </label>
-        <button
-          class="button quiet small"
-          type="button"
-          onClick={() => {
-            setPhotograph(null);
-            requestAnimationFrame(() => document.querySelector<HTMLElement>("#photograph")?.focus());
-          }}
-        >
-          <CloseIcon />
-          <span class="wide">Remove</span>
-          <span class="unseen">the photograph</span>
-        </button>
-      </footer>
+      <Fault id="photograph" text={fault} />
+      <PictureCaption picture={picture} what="the photograph" field="photograph" onRemove={remove}>
+        <FileField id="photograph" label="Replace the photograph" fault={fault} onFiles={take} />
+      </PictureCaption>
     </div>
   );
 }

@@ -1,10 +1,9 @@
 /** A place for one picture: drop, choose, paste while it has the focus. It shows what it is given and hands on files; whose they are and whether they are any good is not its matter. */
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { filesOf } from "../state/pictures.ts";
-import { accepted } from "../state/pictures.ts";
+import { accepted, filesOf } from "../state/pictures.ts";
 
-export interface DropZoneProps {
+export interface FileFieldProps {
   readonly id: string;
   /** The name of the file field, for those who cannot see the place. */
   readonly label: string;
@@ -13,6 +12,9 @@ export interface DropZoneProps {
   readonly onFiles: (files: readonly File[]) => void;
   /** Ids of texts that describe it. */
   readonly describedBy?: string;
+}
+
+export interface DropZoneProps extends FileFieldProps {
   readonly children: ComponentChildren;
   readonly filled?: boolean;
 }
@@ -34,11 +36,6 @@ export function DropZone(props: DropZoneProps) {
     event.stopPropagation();
     props.onFiles(files);
   }
-  function choose(event: { currentTarget: HTMLInputElement }): void {
-    const files = Array.from(event.currentTarget.files ?? []);
-    event.currentTarget.value = ""; // the same file can be chosen again
-    if (files.length > 0) props.onFiles(files);
-  }
 
   return (
     <label
@@ -54,20 +51,30 @@ export function DropZone(props: DropZoneProps) {
       onDrop={drop}
       onPaste={paste}
     >
-      <input
-        id={props.id}
-        class="drop-input"
-        type="file"
-        accept={accepted}
-        aria-label={props.label}
-        aria-invalid={props.fault !== undefined}
-        aria-describedby={[props.describedBy, props.fault !== undefined && `${props.id}-fault`].filter(Boolean).join(
-          " ",
-        )}
-        onChange={choose}
-      />
+      <FileField {...props} />
       {props.children}
     </label>
+  );
+}
+
+/** The file field alone; the label around it is what one sees. */
+export function FileField({ id, label, fault, onFiles, describedBy }: FileFieldProps) {
+  function choose(event: { currentTarget: HTMLInputElement }): void {
+    const files = Array.from(event.currentTarget.files ?? []);
+    event.currentTarget.value = ""; // the same file can be chosen again
+    if (files.length > 0) onFiles(files);
+  }
+  return (
+    <input
+      id={id}
+      class="drop-input"
+      type="file"
+      accept={accepted}
+      aria-label={label}
+      aria-invalid={fault !== undefined}
+      aria-describedby={[describedBy, fault !== undefined && `${id}-fault`].filter(Boolean).join(" ")}
+      onChange={choose}
+    />
   );
 }
 

@@ -1,8 +1,9 @@
 /**
- * Follows a job's events until the last one, over as many connections as it takes. It knows neither what events mean nor the page. Invariant: no event with an id is
- * handed on twice, and none is left out, for each connection asks for what comes after the last id that was handed on.
+ * Follows a job's events until the last one, over as many connections as it takes. It knows neither what events mean nor the page. The browser's EventSource would not
+ * do: it can neither send an API key nor say after which event it goes on. Invariant: no event with an id is handed on twice, and none is left out, for each connection
+ * asks for what comes after the last id that was handed on.
  */
-import { createSseParser } from "./sse.ts";
+import { createParser } from "eventsource-parser";
 
 /** An event as it came; `id` is null for previews and for `resync`. */
 export interface Followed {
@@ -65,23 +66,24 @@ export async function follow(url: string, options: FollowOptions): Promise<void>
   }
 
   async function read(body: ReadableStream<Uint8Array>, pat: () => void): Promise<Connection> {
-    const parser = createSseParser();
+    let events: Followed[] = [];
+    let told = 0; // an event without an id has that of the one before it
+    const parser = createParser({
+      onId: (id) => told = Number(id),
+      onRetry: (milliseconds) => pause = Math.min(Math.max(milliseconds, 100), longestWait),
+      onEvent({ event: name = "message", data }) {
+        const counted = name !== "preview" && name !== "resync";
+        if (counted && told <= after) return;
+        if (told > after) after = told;
+        events.push({ id: counted ? told : null, name, data });
+      },
+    });
     const reader = body.getReader();
     const decoder = new TextDecoder();
     for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
       pat();
-      const events: Followed[] = [];
-      for (const item of parser.push(decoder.decode(piece.value, { stream: true }))) {
-        if (item.kind === "retry") {
-          pause = Math.min(Math.max(item.milliseconds, 100), longestWait);
-          continue;
-        }
-        const told = Number(item.id ?? 0);
-        const counted = item.name !== "preview" && item.name !== "resync";
-        if (counted && told <= after) continue;
-        if (told > after) after = told;
-        events.push({ id: counted ? told : null, name: item.name, data: item.data });
-      }
+      events = [];
+      parser.feed(decoder.decode(piece.value, { stream: true }));
       if (events.length > 0) options.onEvents(events);
       if (events.some((event) => lastEvents.includes(event.name))) {
         await reader.cancel();

@@ -1,6 +1,7 @@
 // The safetensors format, written from its specification: 8 bytes of header length (u64, little-endian), a JSON header
 // `{name: {dtype, shape, data_offsets}, __metadata__}` padded with spaces, then the tensors' bytes without gaps. Not a general library: it
 // reads the float types only and always yields float32. Invariant: nothing of a file is trusted; whatever decodes is complete and consistent.
+// (The package safetensors 0.0.1 believes the header, fails where that has metadata, and writes nothing.)
 
 import {
   alignedBytes,

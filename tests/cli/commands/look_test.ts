@@ -1,7 +1,8 @@
 /** `splice invert`, `pca`, `attention` and `similarity` as their users meet them: help, errors, pictures, an interrupted inversion that goes on. */
 import assert from "node:assert/strict";
 import { decodeImage } from "../../../src/images/decode.ts";
-import { atDesk, ended, jsonLines } from "../../support/cli/desk.ts";
+import { atDesk, jsonLines } from "../../support/cli/desk.ts";
+import { stopAndGoOn } from "../../support/cli/interruption.ts";
 import { gpuTest } from "../../support/engine/gpu.ts";
 import { tinyModel } from "../../support/splice/tiny.ts";
 
@@ -85,48 +86,16 @@ gpuTest(
 gpuTest(
   "cli: Ctrl-C saves an inversion; --resume gives the bytes of one that never stopped",
   () =>
-    atDesk(async ({ folder, splice, start, has }) => {
-      const command = (name: string, steps: number) => {
-        const files = [
-          "--metrics",
-          `${name}.jsonl`,
-          "--checkpoint",
-          `${name}.ckpt`,
-          "--out",
-          `${name}.png`,
-          "--resume",
-        ];
-        const options = ["--feature", "keys", "--prior", "none", "--steps", String(steps), "--preview-every", "0"];
-        return ["invert", ...model, "--image", "a.png", ...options, ...files];
-      };
-      const child = start(...command("part", 1_000_000));
-      const result = ended(child);
-      while (!has("part.jsonl")) await new Promise((done) => setTimeout(done, 20));
-      child.kill("SIGINT");
-      const { code, err } = await result;
-      assert.equal(code, 130, err);
-      assert.match(err, /Stopped after \d+ of 1000000 steps; the same command with --resume goes on from part\.ckpt/);
-      const done = jsonLines(await Deno.readTextFile(`${folder}/part.jsonl`)).length;
-
-      const [resumed, whole] = [
-        await splice(...command("part", done + 5)),
-        await splice(...command("whole", done + 5), "--json"),
-      ];
-      assert.equal(resumed.code, 0, resumed.err);
+    atDesk(async (desk) => {
+      const { done, resumed, whole } = await stopAndGoOn(desk, {
+        args: ["invert", ...model, "--image", "a.png", "--feature", "keys", "--prior", "none"],
+        more: 5,
+        toTheEnd: (name) => name === "whole" ? ["--json"] : [],
+      });
       assert.match(
         resumed.err,
         new RegExp(`keys of block 1, photograph 60 x 44, seen and painted as 43 x 32; going on after step ${done}`),
       );
-      assert.equal(whole.code, 0, whole.err);
       assert.deepEqual(jsonLines(whole.out).at(-1), { event: "succeeded", result: "whole.png" });
-      const bytes = (name: string) => Deno.readFileSync(`${folder}/${name}`);
-      assert.deepEqual(bytes("part.png"), bytes("whole.png"));
-      assert.deepEqual(bytes("part.ckpt"), bytes("whole.ckpt"));
-      const losses = (name: string) =>
-        jsonLines(new TextDecoder().decode(bytes(name))).map(({ step, total }) => [step, total]);
-      assert.deepEqual(losses("part.jsonl"), losses("whole.jsonl"));
-      const other = await splice(...command("part", done + 5), "--seed", "1");
-      assert.equal(other.code, 1);
-      assert.match(other.err, /another run \(seed is 1, was 0\)/);
     }),
 );

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { decodeImage } from "../../../src/images/decode.ts";
 import { encodeImage } from "../../../src/images/encode.ts";
-import { atDesk, ended, jsonLines, pair, small } from "../../support/cli/desk.ts";
+import { atDesk, jsonLines, pair, small } from "../../support/cli/desk.ts";
+import { stopAndGoOn } from "../../support/cli/interruption.ts";
 import { gpuTest } from "../../support/engine/gpu.ts";
 import { tinyPicture } from "../../support/splice/tiny.ts";
 
@@ -79,51 +80,19 @@ gpuTest("cli: run with every option, then apply at an odd size", () =>
 gpuTest(
   "cli: Ctrl-C saves the checkpoint; --resume gives the bytes of a run that never stopped",
   () =>
-    atDesk(async ({ folder, splice, start, has }) => {
-      const command = (name: string, steps: number) => {
-        const files = [
-          "--metrics",
-          `${name}.jsonl`,
-          "--out",
-          `${name}.png`,
-          "--checkpoint",
-          `${name}.ckpt`,
-          "--resume",
-        ];
-        return ["run", ...pair, ...small, "--steps", String(steps), "--preview-every", "0", ...files];
-      };
-      const child = start(...command("part", 1_000_000));
-      const result = ended(child);
-      while (!has("part.jsonl")) await new Promise((done) => setTimeout(done, 20));
-      child.kill("SIGINT");
-      const { code, err } = await result;
-      assert.equal(code, 130, err);
-      const stopped = /^Stopped after (\d+) of 1000000 steps; the same command with --resume goes on from part\.ckpt$/m;
-      const done = Number(stopped.exec(err)?.[1]);
-      assert.ok(done > 0, err);
-      assert.equal(jsonLines(await Deno.readTextFile(`${folder}/part.jsonl`)).length, done);
-      assert.ok(!has("part.png"));
-
-      // A crash may leave more in the metrics than in the checkpoint, and half a line.
-      const rest = `{"step":${done},"total":7,"ms":1}\n{"ste`;
-      await Deno.writeTextFile(`${folder}/part.jsonl`, rest, { append: true });
-      const steps = done + 6;
-      const resumed = await splice(...command("part", steps), "--save-generator", "part.safetensors");
-      assert.equal(resumed.code, 0, resumed.err);
-      assert.match(resumed.err, new RegExp(`going on after step ${done}`));
-      const whole = await splice(...command("whole", steps), "--save-generator", "whole.safetensors");
-      assert.equal(whole.code, 0, whole.err);
-      for (const ending of ["png", "safetensors", "ckpt"]) {
-        const [one, other] = ["part", "whole"].map((name) => Deno.readFileSync(`${folder}/${name}.${ending}`));
-        assert.deepEqual(one, other, `the ${ending} of both`);
-      }
-      const metrics = (name: string) =>
-        jsonLines(Deno.readTextFileSync(`${folder}/${name}.jsonl`)).map(({ ms: _, ...line }) => line);
-      assert.deepEqual(metrics("part"), metrics("whole"));
-
-      const other = await splice(...command("part", steps), "--seed", "4");
-      assert.equal(other.code, 1);
-      assert.match(other.err, /^splice: Cannot go on from the checkpoint: it is of another run \(seed is 4, was 0\)/m);
+    atDesk(async (desk) => {
+      const { folder, splice } = desk;
+      const { steps, command } = await stopAndGoOn(desk, {
+        args: ["run", ...pair, ...small],
+        more: 6,
+        toTheEnd: (name) => ["--save-generator", `${name}.safetensors`],
+        endings: ["safetensors"],
+        async meanwhile(done) {
+          // A crash may leave more in the metrics than in the checkpoint, and half a line.
+          const rest = `{"step":${done},"total":7,"ms":1}\n{"ste`;
+          await Deno.writeTextFile(`${folder}/part.jsonl`, rest, { append: true });
+        },
+      });
       await Deno.writeTextFile(`${folder}/gap.jsonl`, '{"step":0}\n{"step":2}\n');
       const gap = await splice(...command("gap", steps), "--checkpoint", "part.ckpt");
       assert.equal(gap.code, 1);

@@ -1,12 +1,24 @@
-/** How the page reads and follows event streams: the parser, and the connections that come and go. No browser, no server. */
+/** How the page reads and follows event streams: what it relies on in the library's parser, and the connections that come and go. No browser, no server. */
 import assert from "node:assert/strict";
+import { createParser } from "eventsource-parser";
 import fc from "fast-check";
 import { type Connection, follow, type Followed } from "../../../src/web/talk/follow.ts";
-import { createSseParser, type SseItem } from "../../../src/web/talk/sse.ts";
+
+/** One thing that a stream says. `id` is the last one seen, null before the first. */
+type SseItem =
+  | { readonly kind: "event"; readonly id: string | null; readonly name: string; readonly data: string }
+  | { readonly kind: "retry"; readonly milliseconds: number };
 
 function parse(...pieces: string[]): SseItem[] {
-  const parser = createSseParser();
-  return pieces.flatMap((piece) => parser.push(piece));
+  const items: SseItem[] = [];
+  let lastId: string | null = null;
+  const parser = createParser({
+    onId: (id) => lastId = id,
+    onRetry: (milliseconds) => items.push({ kind: "retry", milliseconds }),
+    onEvent: ({ event: name = "message", data }) => items.push({ kind: "event", id: lastId, name, data }),
+  });
+  for (const piece of pieces) parser.feed(piece);
+  return items;
 }
 const event = (id: string | null, name: string, data: string): SseItem => ({ kind: "event", id, name, data });
 
@@ -185,4 +197,11 @@ Deno.test("following: resync is handed on, and counts as far as its id", async (
   const seen = await followScript([`id: 40\nevent: resync\ndata: {"job":{}}\n\n`, said(41, "succeeded")]);
   assert.deepEqual(seen.events.map(({ name }) => name), ["resync", "succeeded"]);
   assert.deepEqual(seen.asked, [null, "40"]);
+});
+
+Deno.test("following: an id counts until the next one, whether data came with it or not; one with a NUL does not", async () => {
+  const text = "id: 3\n\nevent: progress\ndata: {}\n\nid: 9\0\nevent: progress\ndata: {}\n\n";
+  const seen = await followScript([text + said(4, "progress"), said(5, "succeeded")]);
+  assert.deepEqual(seen.events.map(({ id, name }) => `${id} ${name}`), ["3 progress", "4 progress", "5 succeeded"]);
+  assert.deepEqual(seen.asked, [null, "4"]);
 });

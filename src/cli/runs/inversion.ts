@@ -15,22 +15,20 @@ import type { InversionRecipe } from "../../splice/instruments/inversion_options
 import { layerProblem } from "../../splice/instruments/look_options.ts";
 import { megabytes } from "../../splice/transfer/memory.ts";
 import { writeSafetensors } from "../../weights/formats/safetensors.ts";
-import { loadVit, modelName, resolveModel } from "../../weights/store/store.ts";
 import { readPicture, writePicture } from "../files/files.ts";
 import { openMetrics } from "./metrics.ts";
 import { findCheckpoint, type Resumable, stoppedText } from "./resume.ts";
-import { interruptible, modelStore, withRuntime } from "./surroundings.ts";
-import { asFlag, EXIT, UsageError } from "../terminal/usage.ts";
+import { openExtractor } from "./extractor.ts";
+import { interruptible, withRuntime } from "./surroundings.ts";
+import { asFlag, EXIT, type NetworkOption, UsageError } from "../terminal/usage.ts";
 import { durationText } from "../terminal/quantities.ts";
 import type { Voice } from "../terminal/voice.ts";
 
-export interface InversionJob extends Resumable {
+export interface InversionJob extends Resumable, NetworkOption {
   readonly image: string;
   readonly out: string;
   readonly recipe: InversionRecipe;
   readonly metrics?: string | undefined;
-  /** Where models are kept, if not in the usual folder. */
-  readonly models?: string | undefined;
 }
 
 /** Does it, and says so with `voice`. Resolves to the exit code. */
@@ -50,10 +48,8 @@ async function invert(job: InversionJob, voice: Voice, signal: AbortSignal): Pro
   const { recipe } = job;
   const whole = await readPicture(job.image);
   const picture = recipe.size === undefined ? whole : fitPicture(whole, recipe.size);
-  const modelPath = await resolveModel(recipe.model, modelStore(job.models));
-  const model = modelName(modelPath);
-  const extractor = await loadVit(modelPath);
-  const { depth } = extractor.vit;
+  const extractor = await openExtractor(recipe.model, job, voice.note);
+  const { name: model, vit: { depth } } = extractor;
   const problem = layerProblem(recipe.layer, { model, depth });
   if (problem) throw new UsageError([asFlag(problem.message)]);
   const checkpoint = await findCheckpoint(job, decodeInversion, voice);

@@ -173,7 +173,8 @@ export class Machine {
     if (name === null) throw new Forbidden("calls what is no function, which no state dict needs");
     if (!Array.isArray(args)) throw new Error(`${name} is called without a tuple`);
     const known = this.#globals.get(callee);
-    return known?.call === undefined ? new Inert(name, { isObject: true, parts: [...args] }) : known.call(args);
+    // The tuple itself and no copy of it: a pickle may call many things with one long tuple.
+    return known?.call === undefined ? new Inert(name, { isObject: true, parts: [args] }) : known.call(args);
   }
   /** An object of a class: inert whatever the class, for of the listed names none is one whose objects are made like this. */
   instance(type: unknown, parts: unknown[]): void {

@@ -106,7 +106,7 @@ function orderedDicts(): (args: readonly unknown[]) => Map<unknown, unknown> {
 /** `_rebuild_tensor_v2(storage, storage_offset, size, stride, requires_grad, backward_hooks[, metadata])`; the last three say nothing here. */
 function rebuildTensor(args: readonly unknown[]): TensorRef | Inert {
   const [storage, offset, shape, strides] = args;
-  if (storage instanceof Inert) return new Inert(storage.name, { isObject: true, parts: [...args] });
+  if (storage instanceof Inert) return new Inert(storage.name, { isObject: true, parts: [args] });
   if (
     !isStorage(storage) || !isCount(offset) || !isCounts(shape) || !isCounts(strides) || strides.length !== shape.length
   ) {
@@ -128,7 +128,7 @@ function rebuildFromType(args: readonly unknown[], rebuild: PickleGlobal): unkno
     typeof type.name === "string" && PLAIN_TENSORS.includes(type.name);
   if (plain && callee === rebuild && Array.isArray(inner)) return rebuildTensor(inner);
   const name = type instanceof Inert ? type.name : "torch._tensor._rebuild_from_type_v2";
-  return new Inert(name, { isObject: true, parts: [...args] });
+  return new Inert(name, { isObject: true, parts: [args] });
 }
 
 /**

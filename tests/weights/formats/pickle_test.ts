@@ -122,7 +122,7 @@ Deno.test("pickle: an inert object keeps arguments, state and items; what it ret
   const value = load("cother\nThing\nK\x01\x85R}U\x01aK\x02sb(U\x01bK\x03uK\x04a.") as Inert;
   assert.deepEqual([value.name, value.parts, value.items], [
     "other.Thing",
-    [1, new Map([["a", 2]]), 4],
+    [[1], new Map([["a", 2]]), 4],
     new Map([["b", 3]]),
   ]);
   const twice = load("cother\nThing\n)R)R.") as Inert;

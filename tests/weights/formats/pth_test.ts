@@ -202,6 +202,10 @@ Deno.test("pth: a pickle that names one thing many times does not become large",
   const pairs = `](${pair.repeat(1000)}eq\x01`;
   const many = `${pairs}0${`${global("collections.OrderedDict")}h\x01\x85R0`.repeat(2000)}`;
   await refuses(forged(`${many}N`), /OrderedDicts of more than 1000000 pairs/);
+  const tuples = `(${"N".repeat(1000)}tq\x01${`${global("other.Thing")}h\x01R0`.repeat(20_000)}N`;
+  const before = Deno.memoryUsage().heapUsed;
+  await refuses(forged(tuples), /does not hold a dict/);
+  assert.ok(Deno.memoryUsage().heapUsed - before < 100e6);
   // Eight dicts, each with ten times the one before: 10^8 values, of which no million is looked at.
   let nested = dict({ x: "K\x01" });
   for (let level = 0; level < 8; level++) {

@@ -9,7 +9,14 @@ import { withModelLock, workFolder } from "../store/lock.ts";
 import { discardPart } from "./part.ts";
 import { sweepLeftovers } from "../store/remove.ts";
 import { FetchError } from "./setback.ts";
-import { listModels, type LoadedVit, loadVit, type ModelEntry, sha256OfFile, type StoreOptions } from "../store/store.ts";
+import {
+  listModels,
+  type LoadedVit,
+  loadVit,
+  type ModelEntry,
+  sha256OfFile,
+  type StoreOptions,
+} from "../store/store.ts";
 import { openBytes } from "../formats/opening.ts";
 import { messageOf, readWholeFile, WeightsError } from "../formats/tensor.ts";
 

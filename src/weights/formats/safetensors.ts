@@ -285,7 +285,9 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 function unreadable({ name, type, label }: { name: string; type: string; label: string }): WeightsError {
   const known = Object.keys(BYTES_OF).join(", ");
   return new WeightsError(
-    `Cannot read ${label}: ${quote(name)} is stored as ${quote(type)}, and only ${known} are read. Convert the file to F32 or F16.`,
+    `Cannot read ${label}: ${quote(name)} is stored as ${
+      quote(type)
+    }, and only ${known} are read. Convert the file to F32 or F16.`,
   );
 }
 

@@ -7,7 +7,7 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import bundled from "../../../models/manifest.json" with { type: "json" };
 import { checkGenerator, HEAD, prepareVit, type VitDescription } from "../formats/names.ts";
-import { type Contents, readAll, readTensors } from "../formats/contents.ts";
+import { type Contents, detached, readAll, readTensors } from "../formats/contents.ts";
 import { takeNetwork } from "../formats/networks.ts";
 import { openBytes, openWeights } from "../formats/opening.ts";
 import { modelIn } from "../formats/sharded.ts";
@@ -96,7 +96,7 @@ export type LoadedVit = Weights & {
 /** The DINO-ViT in a file's contents under the published names, checked, with its sizes. @throws WeightsError if there is none. */
 export function vitIn(contents: Contents, label: string, network?: string): LoadedVit {
   const taken = takeNetwork(contents, label, network);
-  const { tensors, vit } = prepareVit(readTensors(taken.tensors), label);
+  const { tensors, vit } = prepareVit(detached(readTensors(taken.tensors)), label);
   return { tensors, vit, metadata: contents.metadata, network: taken.network, remarks: taken.remarks };
 }
 

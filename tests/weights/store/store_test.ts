@@ -13,6 +13,7 @@ import {
 } from "../../../src/weights/store/store.ts";
 import { resolveModel, sha256OfFile, verifySha256 } from "../../../src/weights/store/store.ts";
 import { encodeSafetensors } from "../../../src/weights/formats/safetensors.ts";
+import { madeUpVit, small, torchFile } from "../../support/weights/vit_files.ts";
 import { bytesOf, fixture, isClear, zipOf } from "../../fixtures/weights/files.ts";
 
 const bundled = new URL("../../../models", import.meta.url).pathname;
@@ -184,4 +185,23 @@ Deno.test("store: checksums", () =>
       isClear(path, /its SHA-256 is ba78.*remove it and fetch it again/),
     );
     await assert.rejects(sha256OfFile(`${folder}/none`), isClear("none", /Check the path/));
+  }));
+
+Deno.test("store: of a training program's checkpoint only the network stays in memory, of a network's own file nothing is copied", () =>
+  inFolder(async (folder) => {
+    const network = [...madeUpVit(small)];
+    const names = ["teacher", "student", "exp_avg", "exp_avg_sq"];
+    const all = new Map(
+      names.flatMap((prefix) => network.map(([name, tensor]) => [`${prefix}.${name}`, tensor] as const)),
+    );
+    await Deno.writeFile(`${folder}/training.pth`, torchFile(all));
+    await Deno.writeFile(`${folder}/alone.pth`, torchFile(new Map(network)));
+    const held = async (file: string) => {
+      const { tensors } = await loadVit(`${folder}/${file}`);
+      const buffers = new Set(Array.from(tensors.values(), ({ data }) => data.buffer));
+      return [...buffers].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    };
+    const size = network.reduce((sum, [, { data }]) => sum + data.byteLength, 0);
+    assert.equal(await held("training.pth"), size);
+    assert.ok(await held("alone.pth") < 2.1 * size, "what does not lie aligned is copied");
   }));

@@ -12,12 +12,13 @@ import {
   EXIT,
   givenRecipe,
   modelsFlag,
-  type ModelsOption,
+  networkFlag,
+  type NetworkOption,
   UsageError,
   verboseFlag,
 } from "../terminal/usage.ts";
 
-interface EvaluateOptions extends Common, ModelsOption {
+interface EvaluateOptions extends Common, NetworkOption {
   readonly structure?: string;
   readonly appearance?: string;
   readonly result?: string;
@@ -48,6 +49,7 @@ export function addEvaluate(program: Command, finish: (code: number) => void): v
   }
   command
     .option("--json", "print the numbers as JSON")
+    .option(...networkFlag)
     .option(...modelsFlag)
     .option(...verboseFlag)
     .addHelpText(
@@ -86,12 +88,11 @@ async function measure(
   triples: readonly TripleFiles[],
   { recipe, options }: { recipe: Recipe; options: EvaluateOptions },
 ): Promise<number> {
-  const { modelStore, withRuntime } = await import("../runs/surroundings.ts");
-  const { loadVit, modelName, resolveModel } = await import("../../weights/store/store.ts");
+  const { withRuntime } = await import("../runs/surroundings.ts");
+  const { openExtractor, sayUnless } = await import("../runs/extractor.ts");
   const { COMPARABLE, openEvaluator, summarise } = await import("../../splice/evaluation/evaluation.ts");
   const { evaluationText } = await import("../terminal/evaluation_text.ts");
-  const modelPath = await resolveModel(recipe.model, modelStore(options.models));
-  const extractor = await loadVit(modelPath);
+  const extractor = await openExtractor(recipe.model, options, sayUnless(false));
   const seen = vitSize(recipe, extractor.vit.native);
   const rows: EvaluationRow[] = [];
   await withRuntime(async ({ gpu }, memoryLimit) => {
@@ -115,7 +116,7 @@ async function measure(
   const measured = rows.flatMap((row) => "error" in row ? [] : [row]);
   const failed = rows.length - measured.length;
   const summary = measured.length > 1 ? summarise(measured) : null;
-  const about = { model: modelName(modelPath), vit_side: seen.side, vit_longest: seen.longest };
+  const about = { model: extractor.name, vit_side: seen.side, vit_longest: seen.longest };
   if (options.json) {
     const content = { ...about, results: rows, failed, ...(summary ?? {}), comparable: COMPARABLE };
     console.log(JSON.stringify(content, null, 2));

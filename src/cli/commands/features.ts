@@ -9,13 +9,14 @@ import {
   EXIT,
   givenRecipe,
   modelsFlag,
-  type ModelsOption,
+  networkFlag,
+  type NetworkOption,
   quietFlag,
   UsageError,
   verboseFlag,
 } from "../terminal/usage.ts";
 
-interface FeaturesOptions extends Common, ModelsOption {
+interface FeaturesOptions extends Common, NetworkOption {
   readonly image?: string;
   readonly layers?: string;
   readonly out?: string;
@@ -36,6 +37,7 @@ export function addFeatures(program: Command, finish: (code: number) => void): v
     if (RECIPE_OPTIONS.includes(name)) command.addOption(new Option(flag, description));
   }
   command
+    .option(...networkFlag)
     .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
@@ -67,23 +69,21 @@ async function features(options: FeaturesOptions, command: Command): Promise<num
 
 async function extract(
   recipe: Recipe,
-  { image, out, layers, quiet, models }: Pick<FeaturesOptions, "quiet" | "models"> & {
+  { image, out, layers, ...options }: Pick<FeaturesOptions, "quiet" | "models" | "network"> & {
     image: string;
     out: string;
     layers: number[] | undefined;
   },
 ): Promise<void> {
-  const { modelStore, withRuntime } = await import("../runs/surroundings.ts");
-  const { loadVit, modelName, resolveModel } = await import("../../weights/store/store.ts");
+  const { withRuntime } = await import("../runs/surroundings.ts");
+  const { openExtractor, sayUnless } = await import("../runs/extractor.ts");
   const { writeSafetensors } = await import("../../weights/formats/safetensors.ts");
   const { extractFeatures, featureMetadata, layersProblem, wantedLayers } = await import(
     "../../splice/instruments/features.ts"
   );
-  const modelPath = await resolveModel(recipe.model, modelStore(models));
   const picture = await readPicture(image);
-  const extractor = await loadVit(modelPath);
-  const { depth, native } = extractor.vit;
-  const model = modelName(modelPath);
+  const extractor = await openExtractor(recipe.model, options, sayUnless(options.quiet));
+  const { name: model, vit: { depth, native } } = extractor;
   const wanted = wantedLayers(layers ?? [], depth);
   const problem = layersProblem(wanted, { model, depth });
   if (problem) throw new UsageError([asFlag(problem.message)]);
@@ -98,7 +98,7 @@ async function extract(
     })
   );
   await writeSafetensors(out, features.tensors, { metadata: featureMetadata(features, model) });
-  if (!quiet) {
+  if (!options.quiet) {
     const { grid, patch } = features;
     console.log(
       `${resolve(out)} is done: ${

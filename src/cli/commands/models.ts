@@ -6,13 +6,15 @@ import {
   EXIT,
   modelsFlag,
   type ModelsOption,
+  networkFlag,
+  type NetworkOption,
   quietFlag,
   shellWord,
   UsageError,
   verboseFlag,
 } from "../terminal/usage.ts";
 
-interface KeepOptions extends Common, ModelsOption {
+interface KeepOptions extends Common, NetworkOption {
   readonly half?: boolean;
   readonly licence?: string;
 }
@@ -60,6 +62,7 @@ export function addModels(program: Command, finish: (code: number) => void): voi
     .addOption(new Option("--source <format>", "fetch the published file of this format").choices(SOURCES))
     .option(...halfFlag)
     .option("--licence <text>", "the licence, of a model that is not a known one")
+    .option(...networkFlag)
     .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
@@ -68,11 +71,14 @@ export function addModels(program: Command, finish: (code: number) => void): voi
 
   models.command("import")
     .summary("take a weight file into the store")
-    .description("Checks a DINO-ViT in a .pth, .bin or .safetensors file and keeps it as one safetensors file.")
-    .argument("<file>", "the weight file, under the published names or Hugging Face's")
+    .description(
+      "Checks a DINO-ViT in a .pth, .bin or .safetensors file, in a training program's checkpoint or in many files with an index, and keeps it as one safetensors file.",
+    )
+    .argument("<file>", "the weight file, the index of many, or the folder they lie in")
     .option("--name <name>", "the name it gets; a file that is there under it is replaced")
     .option(...halfFlag)
     .option("--licence <text>", "its licence, if it is not a known model")
+    .option(...networkFlag)
     .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
@@ -134,7 +140,7 @@ async function pull(name: string, options: PullOptions): Promise<number> {
   const { openDownloadVoice } = await import("../terminal/download_voice.ts");
   const { interruptible } = await import("../runs/surroundings.ts");
   const voice = openDownloadVoice(name, options);
-  const wanted = flagsText({ half: options.half, licence: options.licence });
+  const wanted = flagsText({ half: options.half, licence: options.licence, network: options.network });
   return await interruptible(async (signal) => {
     try {
       const { did, path, copy } = await pullModel(name, {
@@ -143,6 +149,7 @@ async function pull(name: string, options: PullOptions): Promise<number> {
         chosen,
         half: options.half ?? false,
         licence: options.licence ?? null,
+        network: options.network,
         wanted,
         signal,
         ...voice,
@@ -184,6 +191,7 @@ async function take(file: string, options: KeepOptions & { name?: string }): Pro
   const problems = await problemsOf(name, "import anything as");
   if (problems.length > 0) throw new UsageError(problems);
   const { importModel } = await import("../../weights/store/keep.ts");
+  const { sayUnless } = await import("../runs/extractor.ts");
   const { copyText } = await import("../runs/models_list.ts");
   const { interruptible } = await import("../runs/surroundings.ts");
   return await interruptible(async (signal) => {
@@ -192,9 +200,11 @@ async function take(file: string, options: KeepOptions & { name?: string }): Pro
         folder: store.own,
         half: options.half ?? false,
         licence: options.licence ?? null,
+        network: options.network,
         named: store.named,
         signal,
         onWait: sayWaiting(name, options),
+        onNote: sayUnless(options.quiet),
       });
       if (!options.quiet) console.log(`${name} is here: ${store.own}/${copy.file}, ${copyText(copy)}`);
       return EXIT.done;

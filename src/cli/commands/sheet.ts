@@ -7,7 +7,8 @@ import {
   type Common,
   EXIT,
   modelsFlag,
-  type ModelsOption,
+  networkFlag,
+  type NetworkOption,
   quietFlag,
   UsageError,
   verboseFlag,
@@ -16,7 +17,7 @@ import { lockFolder } from "../../jobs/local/folder_lock.ts";
 import type { Recipe } from "../../splice/transfer/recipe.ts";
 import { exampleList, parseSheetList, type SheetList } from "../../splice/evaluation/sheet_list.ts";
 
-interface SheetOptions extends Common, ModelsOption {
+interface SheetOptions extends Common, NetworkOption {
   readonly list?: string;
   readonly out?: string;
   readonly data?: string;
@@ -40,6 +41,7 @@ export function addSheet(program: Command, finish: (code: number) => void): void
       "print a list to begin with: three bundled pairs, each loss removed in turn (half an hour on two cores)",
     )
     .option("--json", "print progress as JSON lines")
+    .option(...networkFlag)
     .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
@@ -98,7 +100,7 @@ async function sheet(options: SheetOptions): Promise<number> {
 
 /** A file, and no name of the store. */
 const isModelFile = (model: string | undefined): model is string =>
-  model !== undefined && /[/\\]|\.(?:safetensors|pth|bin)$/.test(model);
+  model !== undefined && /[/\\]|\.(?:safetensors|pth|bin|index\.json)$/.test(model);
 
 /** @throws UsageError where the folder cannot be written; null where another sheet has it */
 function lockOf(data: string): ReturnType<typeof lockFolder> {

@@ -12,19 +12,17 @@ import {
 import type { InversionRecipe } from "../../splice/instruments/inversion_options.ts";
 import { layerProblem } from "../../splice/instruments/look_options.ts";
 import { megabytes } from "../../splice/transfer/memory.ts";
-import { loadVit, modelName, resolveModel } from "../../weights/store/store.ts";
 import { readPicture } from "../files/files.ts";
-import { asFlag, UsageError } from "../terminal/usage.ts";
+import { asFlag, type NetworkOption, UsageError } from "../terminal/usage.ts";
 import type { Voice } from "../terminal/voice.ts";
+import { openExtractor } from "./extractor.ts";
 import { findCheckpoint } from "./resume.ts";
-import { modelStore, withRuntime } from "./surroundings.ts";
+import { withRuntime } from "./surroundings.ts";
 import { type TrainingJob, trainToPicture, withVoice } from "./training_run.ts";
 
-export interface InversionJob extends TrainingJob {
+export interface InversionJob extends TrainingJob, NetworkOption {
   readonly image: string;
   readonly recipe: InversionRecipe;
-  /** Where models are kept, if not in the usual folder. */
-  readonly models?: string | undefined;
 }
 
 /** Does it, and says so with `voice`. Resolves to the exit code. */
@@ -37,10 +35,8 @@ async function invert(job: InversionJob, voice: Voice, signal: AbortSignal): Pro
   const { recipe } = job;
   const whole = await readPicture(job.image);
   const picture = recipe.size === undefined ? whole : fitPicture(whole, recipe.size);
-  const modelPath = await resolveModel(recipe.model, modelStore(job.models));
-  const model = modelName(modelPath);
-  const extractor = await loadVit(modelPath);
-  const { depth } = extractor.vit;
+  const extractor = await openExtractor(recipe.model, job, voice.note);
+  const { name: model, vit: { depth } } = extractor;
   const problem = layerProblem(recipe.layer, { model, depth });
   if (problem) throw new UsageError([asFlag(problem.message)]);
   const checkpoint = await findCheckpoint(job, decodeInversion, voice);

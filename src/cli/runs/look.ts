@@ -19,13 +19,14 @@ import {
   EXIT,
   givenRecipe,
   modelsFlag,
-  type ModelsOption,
+  networkFlag,
+  type NetworkOption,
   quietFlag,
   UsageError,
   verboseFlag,
 } from "../terminal/usage.ts";
 
-export interface LookFlags extends Common, ModelsOption {
+export interface LookFlags extends Common, NetworkOption {
   readonly image?: string;
   readonly out?: string;
 }
@@ -56,6 +57,7 @@ export function withLookOptions(
     if (!PLACE.includes(name)) command.addOption(new Option(flag, description));
   }
   return command
+    .option(...networkFlag)
     .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
@@ -77,14 +79,13 @@ export async function look(command: Command, name: LookName, options: LookFlags,
   const { image, out } = options as Required<LookFlags>;
   await checkWritable([{ path: out, flag: "--out" }]);
 
-  const { modelStore, withRuntime } = await import("./surroundings.ts");
-  const { loadVit, modelName, resolveModel } = await import("../../weights/store/store.ts");
+  const { withRuntime } = await import("./surroundings.ts");
+  const { openExtractor, sayUnless } = await import("./extractor.ts");
   const { paintLook, tooMuch } = await import("../../splice/instruments/look.ts");
-  const modelPath = await resolveModel(parsed.look.options.model, modelStore(options.models));
   const picture = await readPicture(image);
   const placed = { ...parsed.look, options: { ...parsed.look.options, ...own?.place(picture) } } as typeof parsed.look;
-  const extractor = await loadVit(modelPath);
-  const model = modelName(modelPath);
+  const extractor = await openExtractor(parsed.look.options.model, options, sayUnless(options.quiet));
+  const { name: model } = extractor;
   const later = [
     ...lookProblems(placed, { model, ...extractor.vit }),
     tooMuch(placed, { ...extractor, picture, mostPatches: MOST_PATCHES }),

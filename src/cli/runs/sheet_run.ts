@@ -5,7 +5,6 @@
 import { join, resolve } from "node:path";
 import type { Progress } from "../../splice/transfer/conduct.ts";
 import { COMPARABLE, type Evaluation, summarise } from "../../splice/evaluation/evaluation.ts";
-import type { Extractor } from "../../splice/transfer/extractor.ts";
 import { type Recipe, recipeSchema, vitSize } from "../../splice/transfer/recipe.ts";
 import type { SheetList, SheetPair, SheetSetting } from "../../splice/evaluation/sheet_list.ts";
 import {
@@ -16,17 +15,17 @@ import {
   thumbnail,
 } from "../../splice/evaluation/sheet_picture.ts";
 import type { StepCache } from "../../splice/transfer/step_cache.ts";
-import { loadVit, modelName, resolveModel } from "../../weights/store/store.ts";
 import { checkSize, writePicture, writeText } from "../files/files.ts";
 import { type CellTask, type FinishedCell, judgeOf, keptCell, measureCell, runCell } from "./sheet_cells.ts";
 import { examinePhotographs, openPhotographReader, type Photograph } from "../files/sheet_photographs.ts";
 import { type CellName, openSheetVoice, type SheetVoice } from "../terminal/sheet_voice.ts";
-import { interruptible, modelStore } from "./surroundings.ts";
-import { EXIT, type ModelsOption } from "../terminal/usage.ts";
+import { type NamedExtractor, openExtractor, sayUnless } from "./extractor.ts";
+import { interruptible } from "./surroundings.ts";
+import { EXIT, type NetworkOption } from "../terminal/usage.ts";
 import { durationText } from "../terminal/quantities.ts";
 import type { VoiceOptions } from "../terminal/voice.ts";
 
-export interface SheetFiles extends VoiceOptions, ModelsOption {
+export interface SheetFiles extends VoiceOptions, NetworkOption {
   readonly out: string;
   readonly numbers: string;
   /** A folder for each cell. */
@@ -46,18 +45,17 @@ interface Making {
   readonly files: SheetFiles;
   readonly voice: SheetVoice;
   /** Models by what recipes call them. */
-  readonly extractors: ReadonlyMap<Recipe["model"], Extractor & { readonly name: string }>;
+  readonly extractors: ReadonlyMap<Recipe["model"], NamedExtractor>;
   readonly rows: readonly Row[];
 }
 
 /** Resolves to the exit code: 1 where a cell failed. */
 export async function makeSheet(list: SheetList, files: SheetFiles): Promise<number> {
   const voice = openSheetVoice(files);
-  const extractors = new Map<Recipe["model"], Extractor & { name: string }>();
+  const extractors = new Map<Recipe["model"], NamedExtractor>();
   for (const { model } of [list.recipe, ...list.settings.map(({ recipe }) => recipe)]) {
     if (extractors.has(model)) continue;
-    const path = await resolveModel(model, modelStore(files.models));
-    extractors.set(model, { ...await loadVit(path), name: modelName(path) });
+    extractors.set(model, await openExtractor(model, files, sayUnless(files.quiet)));
   }
   const photographs = await examinePhotographs(
     list.pairs.flatMap(({ structure, appearance }) => [structure, appearance]),

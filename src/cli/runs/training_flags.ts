@@ -1,9 +1,9 @@
 /** What `run` and `invert` have in common: losses, checkpoints, and going on from one; and what is wrong with them before any work. */
 import type { Command } from "commander";
 import { formatProblem } from "../files/files.ts";
-import { type Common, modelsFlag, type ModelsOption, quietFlag, verboseFlag } from "../terminal/usage.ts";
+import { type Common, modelsFlag, networkFlag, type NetworkOption, quietFlag, verboseFlag } from "../terminal/usage.ts";
 
-export interface TrainingFlags extends Common, ModelsOption {
+export interface TrainingFlags extends Common, NetworkOption {
   readonly out?: string;
   readonly metrics?: string;
   readonly checkpoint?: string;
@@ -18,6 +18,7 @@ export function withTrainingFlags(command: Command, { example }: { readonly exam
     .option("--checkpoint <file>", "save the state of the run every few seconds and at the end")
     .option("--resume", "go on from the checkpoint, if it is there")
     .option("--json", "print progress as JSON lines")
+    .option(...networkFlag)
     .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)

@@ -12,21 +12,21 @@ import { type Recipe, vitSize } from "../../splice/transfer/recipe.ts";
 import { openTrainer, type Trainer } from "../../splice/transfer/trainer.ts";
 import { seenSize } from "../../nets/vit.ts";
 import { writeSafetensors } from "../../weights/formats/safetensors.ts";
-import { loadVit, loadWeights, modelName, resolveModel } from "../../weights/store/store.ts";
+import { loadWeights } from "../../weights/store/store.ts";
 import { checkSize, readPicture } from "../files/files.ts";
 import type { Voice } from "../terminal/voice.ts";
+import type { NetworkOption } from "../terminal/usage.ts";
+import { openExtractor } from "./extractor.ts";
 import { findCheckpoint } from "./resume.ts";
-import { modelStore, withRuntime } from "./surroundings.ts";
+import { withRuntime } from "./surroundings.ts";
 import { type TrainingJob, trainToPicture, withVoice } from "./training_run.ts";
 
-export interface Transfer extends TrainingJob {
+export interface Transfer extends TrainingJob, NetworkOption {
   readonly structure: string;
   readonly appearance: string;
   readonly recipe: Recipe;
   readonly initGenerator?: string | undefined;
   readonly saveGenerator?: string | undefined;
-  /** Where models are kept, if not in the usual folder. */
-  readonly models?: string | undefined;
 }
 
 /** Does it, and says so with `voice`. Resolves to the exit code. */
@@ -44,8 +44,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
   const structure = await picture(transfer.structure);
   checkSize({ path: transfer.out, flag: "--out" }, structure);
   const appearance = await picture(transfer.appearance);
-  const modelPath = await resolveModel(recipe.model, modelStore(transfer.models));
-  const extractor = await loadVit(modelPath);
+  const extractor = await openExtractor(recipe.model, transfer, voice.note);
   const initial = transfer.initGenerator === undefined
     ? undefined
     : generatorSlab((await loadWeights(transfer.initGenerator)).tensors, transfer.initGenerator);
@@ -70,13 +69,13 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
     const seen = vitSize(recipe, extractor.vit.native);
     voice.started({
       adapter: name,
-      model: modelName(modelPath),
+      model: extractor.name,
       steps: recipe.steps,
       step: trainer.step(),
       memory_bytes: trainer.memory.totalBytes,
       plan: planText(trainer, {
         adapter: name,
-        model: modelName(modelPath),
+        model: extractor.name,
         pictures: [structure, appearance],
         side: seen.side,
         longest: seen.longest,
@@ -91,7 +90,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
       async keep() {
         if (transfer.saveGenerator === undefined) return;
         await writeSafetensors(transfer.saveGenerator, unpackGenerator(await trainer.slab()), {
-          metadata: { kind: "splice-generator", model: modelName(modelPath), steps: String(recipe.steps) },
+          metadata: { kind: "splice-generator", model: extractor.name, steps: String(recipe.steps) },
         });
       },
     });

@@ -4,12 +4,20 @@
 import { dirname, join, resolve } from "node:path";
 import { type Copy, copyAt, readRecord } from "../store/record.ts";
 import { download, type Patience } from "./download.ts";
-import { decodeVit, keepVit, sha256Of, type Vit } from "../store/keep.ts";
+import { checkedVit, keepVit, sha256Of } from "../store/keep.ts";
 import { withModelLock, workFolder } from "../store/lock.ts";
 import { discardPart } from "./part.ts";
 import { sweepLeftovers } from "../store/remove.ts";
 import { FetchError } from "./setback.ts";
-import { listModels, loadVit, type ModelEntry, sha256OfFile, type StoreOptions } from "../store/store.ts";
+import {
+  listModels,
+  type LoadedVit,
+  loadVit,
+  type ModelEntry,
+  sha256OfFile,
+  type StoreOptions,
+} from "../store/store.ts";
+import { openBytes } from "../formats/opening.ts";
 import { messageOf, readWholeFile, WeightsError } from "../formats/tensor.ts";
 
 /** An address to fetch from, and what it is known to give. */
@@ -24,6 +32,8 @@ export type PullOptions = StoreOptions & {
   readonly chosen: boolean;
   readonly half: boolean;
   readonly licence: string | null;
+  /** Which of the file's networks, where it has several. */
+  readonly network?: string | undefined;
   /** How the command line says what is wanted of the copy: ` --half`, ... */
   readonly wanted?: string;
   readonly signal: AbortSignal;
@@ -70,7 +80,7 @@ export async function pullModel(name: string, options: PullOptions): Promise<Pul
 
 /** What is there already and will do, null if something has to be fetched. */
 async function findPresent(name: string, options: PullOptions): Promise<Pulled | null> {
-  const { own, chosen, half, sources, onNote, named = "" } = options;
+  const { own, chosen, half, network, sources, onNote, named = "" } = options;
   const path = (await listModels(options)).find((model) => model.name === name)?.path ?? null;
   if (path === null) return null;
   const sha256 = await sha256OfFile(path);
@@ -90,6 +100,7 @@ async function findPresent(name: string, options: PullOptions): Promise<Pulled |
     onNote(`${path} is not what was stored: fetching it anew`);
     return null;
   }
+  if (network !== undefined && !isCalled(copy.source.network, network)) return null;
   if ((copy.dtype === "f16") === half) return { did: "found", path, copy };
   if (!half) return null;
   const kept = await keepVit(name, await loadVit(path), {
@@ -130,9 +141,10 @@ async function fetchInto(name: string, source: PullSource, options: PullOptions)
       { elsewhere: false, cause: error },
     );
   }
-  let vit: Vit;
+  let vit: LoadedVit;
   try {
-    vit = await decodeVit(await readWholeFile(part), url, { name });
+    vit = checkedVit(openBytes(await readWholeFile(part), url), url, { name, network: options.network });
+    vit.remarks.forEach((remark) => options.onNote(remark));
   } catch (error) {
     await discardPart(part); // there is nothing to go on with
     throw error instanceof WeightsError ? new FetchError(error.message, { cause: error }) : error;
@@ -141,13 +153,17 @@ async function fetchInto(name: string, source: PullSource, options: PullOptions)
     folder: own,
     half,
     licence,
-    source: { from: url, revision: source.revision ?? null, ...fetched },
+    source: { from: url, revision: source.revision ?? null, ...fetched, network: vit.network },
     sight: { url, ...fetched, when: new Date().toISOString() },
     named,
   });
   await sweepLeftovers(own, name); // this part, and those of addresses that were begun and left
   return copy;
 }
+
+/** Whether a network of a file may be meant by that word. */
+const isCalled = (network: string | null, word: string) =>
+  network === word || (network?.split(/[._]/).includes(word) ?? false);
 
 /** What to do where there is no network. */
 function byHand(

@@ -2,7 +2,7 @@
 // Hugging Face's ViTModel names translate. No file format and no arithmetic here, only names, shapes, and the concatenation of q, k, v.
 // Invariant: what passes `publishedVit` and `describeVit`, or `checkGenerator`, has every tensor its network asks for, in the right shape.
 
-import { withoutPrefix } from "./pth.ts";
+import { isLeftover, plainName } from "./networks.ts";
 import { type HostTensor, listNames, quote, shapeText, type StateDict, WeightsError } from "./tensor.ts";
 
 /** Width, blocks, heads of 64, patch side, native image side (position grid times patch), and the MLP's hidden width over `dim`. */
@@ -21,9 +21,6 @@ const DEPTH_LIMIT = 256;
 const EXPECTED =
   "A DINO-ViT under the published names (cls_token, pos_embed, patch_embed.proj, blocks.0.attn.qkv, ...) " +
   "or Hugging Face's ViTModel names is needed: `splice models list` shows the models that are here.";
-
-/** Heads and leftovers of training that features do not need; dropped without a word. */
-const IGNORED = /^(?:head|fc|pooler|classifier)\.|^(?:embeddings\.)?mask_token$/;
 
 /** Names outside the blocks, Hugging Face's and ours. */
 const OUTER: ReadonlyMap<string, string> = new Map([
@@ -58,8 +55,8 @@ export function publishedVit(tensors: StateDict, label: string): StateDict {
     out.set(name, tensor);
   };
   for (const [key, tensor] of tensors) {
-    const name = withoutPrefix(key).replace(/^vit\./, "");
-    if (IGNORED.test(name)) continue;
+    const name = plainName(key);
+    if (isLeftover(name)) continue;
     const layer = /^encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$/.exec(name);
     const part = layer === null ? undefined : PARTS.find((part) => layer[2] === `attention.attention.${part}`);
     if (layer === null) put(OUTER.get(name) ?? name, tensor);

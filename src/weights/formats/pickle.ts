@@ -1,28 +1,18 @@
-// Just enough pickle to read PyTorch checkpoints: a stack machine for the data opcodes of Python's pickle, protocols 2 to 5 (0 and 1 cannot
-// hold a storage). It is not a general unpickler, and knows nothing of torch: it runs no code but the callables its caller lists by full
-// name. Invariant: every opcode consumes at least one byte and creates at most one value, so time and memory are bounded by the pickle's
-// size; any other global, class instance, extension or buffer is refused by name. (The package pickleparser was tried: it lets a negative
-// length move the cursor back, and runs until memory ends.)
+// Just enough pickle to read PyTorch checkpoints: the instructions of Python's pickle, protocols 0 to 5, on the machine of pickle_machine.ts. It
+// is not a general unpickler, and knows nothing of torch: it runs no code but the callables its caller lists by full name; every other object,
+// of whatever class, is an inert nothing with a name. Invariant: every opcode consumes at least one byte and creates at most one value, so
+// time and memory are bounded by the pickle's size. (The package pickleparser was tried: it lets a negative length move the cursor back, and
+// runs until memory ends.)
 
+import { Forbidden, Inert, Machine, type PickleOptions } from "./pickle_machine.ts";
 import { messageOf, quote, WeightsError } from "./tensor.ts";
 
-/** A name a pickle may mention; `call`, if there, is what REDUCE runs: it checks its arguments itself and throws `WeightsError` or `Error`. */
-export type PickleGlobal = { readonly name: string; readonly call?: (args: readonly unknown[]) => unknown };
-
-/** `globals` by full name ("collections.OrderedDict"); `persistent` resolves a persistent id (PyTorch: a storage). */
-export type PickleOptions = {
-  readonly globals: ReadonlyMap<string, PickleGlobal>;
-  readonly persistent: (id: unknown) => unknown;
-};
-
-const BYTE_LIMIT = 8 * 2 ** 20; // ViT-B's pickle has 60 kB, a whole training checkpoint 400 kB
+const BYTE_LIMIT = 64 * 2 ** 20; // ViT-B's pickle has 60 kB, a whole training checkpoint 400 kB, and arrays of numpy may lie beside
 const STEP_LIMIT = 1_000_000;
+const LONG_LIMIT = 16;
 
-/** Opcodes that make objects of classes or reach outside the pickle. */
+/** Opcodes that reach outside the pickle. */
 const REFUSED: ReadonlyMap<number, string> = new Map([
-  [0x6f, "OBJ"],
-  [0x81, "NEWOBJ"],
-  [0x92, "NEWOBJ_EX"],
   [0x50, "PERSID"],
   [0x82, "EXT1"],
   [0x83, "EXT2"],
@@ -32,34 +22,42 @@ const REFUSED: ReadonlyMap<number, string> = new Map([
 ]);
 
 /**
- * The value a pickle describes: dicts as Maps, lists and tuples as arrays, ints as numbers (bigints beyond 2^53), None as null, a listed
- * global as the very object of `options.globals`.
- * @throws WeightsError naming `label` if the pickle is damaged, too large, or asks for anything that is not listed.
+ * The value a pickle describes: dicts as Maps, lists, tuples and sets as arrays, ints as numbers (bigints beyond 2^53), None as null, a listed
+ * global as the very object of `options.globals`, all else as `Inert`.
+ * @throws WeightsError naming `label` if the pickle is damaged, too large, or reaches outside itself.
  */
 export function unpickle(bytes: Uint8Array, label: string, options: PickleOptions): unknown {
+  return unpickleAt(bytes, 0, label, options).value;
+}
+
+/** `unpickle` of what begins at byte `at`, and where that ends: PyTorch's old files have five in a row. @throws WeightsError as there. */
+export function unpickleAt(
+  bytes: Uint8Array,
+  at: number,
+  label: string,
+  options: PickleOptions,
+): { readonly value: unknown; readonly end: number } {
+  const machine = new Machine(bytes.subarray(0, at + BYTE_LIMIT), at, options);
   try {
-    if (bytes.length > BYTE_LIMIT) {
-      throw new Forbidden(`has ${bytes.length} bytes, and no weights need more than ${BYTE_LIMIT}`);
-    }
-    return run(new Machine(bytes, options));
+    return { value: run(machine), end: machine.at };
   } catch (cause) {
     if (cause instanceof WeightsError) throw cause;
-    if (!(cause instanceof Forbidden)) {
+    if (!(cause instanceof Forbidden) && bytes.length - at <= BYTE_LIMIT) {
       throw new WeightsError(
         `Cannot read ${label}: its pickle is damaged: ${messageOf(cause)}. Fetch the file again.`,
         { cause },
       );
     }
+    const why = cause instanceof Forbidden
+      ? cause.message
+      : `is damaged (${messageOf(cause)}), or has more than ${BYTE_LIMIT} bytes, which no weights need`;
     throw new WeightsError(
-      `Cannot read ${label}: its pickle ${cause.message}. Nothing of it was run. ` +
+      `Cannot read ${label}: its pickle ${why}. Nothing of it was run. ` +
         `If you trust the file, load it with PyTorch and save its tensors alone: torch.save(dict(model.state_dict()), "weights.pth").`,
       { cause },
     );
   }
 }
-
-/** Inside this file only: a well-formed pickle wants something it may not have. Its message completes "its pickle ...". */
-class Forbidden extends Error {}
 
 function run(machine: Machine): unknown {
   for (let steps = 0; steps < STEP_LIMIT; steps++) {
@@ -92,6 +90,10 @@ function step(m: Machine, opcode: number): void {
       return m.put(m.u32());
     case "\x94": // MEMOIZE
       return m.put(m.memo.size);
+    case "p": // PUT
+      return m.put(Number(m.line()));
+    case "g": // GET
+      return m.get(Number(m.line()));
     case "h": // BINGET
       return m.get(m.u8());
     case "j": // LONG_BINGET
@@ -113,21 +115,41 @@ function step(m: Machine, opcode: number): void {
       return m.push(m.f64());
     case "\x8a": // LONG1
       return m.push(littleEndian(m.slice(m.u8())));
+    case "\x8b": // LONG4
+      return m.push(littleEndian(m.slice(m.u32())));
+    case "I": // INT, and the bools of protocols 0 and 1
+    case "L": // LONG
+      return m.push(decimal(m.line()));
+    case "F": // FLOAT
+      return m.push(Number(m.line()));
     case "\x8c": // SHORT_BINUNICODE
-    case "U": // SHORT_BINSTRING, the str of Python 2
       return m.push(m.text(m.u8()));
     case "X": // BINUNICODE
-    case "T": // BINSTRING
       return m.push(m.text(m.u32()));
+    case "\x8d": // BINUNICODE8
+      return m.push(m.text(m.u64()));
+    case "V": // UNICODE
+    case "S": // STRING
+      return m.push(m.line().replace(/^(['"])(.*)\1$/s, "$2")); // escapes stay as they are: no tensor's name has any
+    case "U": // SHORT_BINSTRING
+      return m.push(m.bytesAsText(m.u8()));
+    case "T": // BINSTRING
+      return m.push(m.bytesAsText(m.u32()));
     case "C": // SHORT_BINBYTES
       return m.push(m.slice(m.u8()));
     case "B": // BINBYTES
       return m.push(m.slice(m.u32()));
+    case "\x8e": // BINBYTES8
+    case "\x96": // BYTEARRAY8
+      return m.push(m.slice(m.u64()));
 
     case ")": // EMPTY_TUPLE
     case "]": // EMPTY_LIST
+    case "\x8f": // EMPTY_SET
       return m.push([]);
     case "t": // TUPLE
+    case "l": // LIST
+    case "\x91": // FROZENSET
       return m.push(m.popMark());
     case "\x85": // TUPLE1
       return m.push(m.popMany(1));
@@ -138,10 +160,13 @@ function step(m: Machine, opcode: number): void {
     case "a": // APPEND
       return m.append(m.popMany(1));
     case "e": // APPENDS
+    case "\x90": // ADDITEMS
       return m.append(m.popMark());
 
     case "}": // EMPTY_DICT
       return m.push(new Map());
+    case "d": // DICT
+      return m.push(m.pairs(m.popMark()));
     case "s": // SETITEM
       return m.setItems(m.popMany(2));
     case "u": // SETITEMS
@@ -156,16 +181,28 @@ function step(m: Machine, opcode: number): void {
       }
       return m.push(m.global(module, name));
     }
-    case "R": // REDUCE
-      return m.reduce();
-    case "i": // INST: looked up first, so that the error says which class
-      throw new Forbidden(
-        `creates an instance of ${m.global(m.line(), m.line()).name} (INST), which no state dict needs`,
-      );
-    case "b": // BUILD: the attribute `_metadata` of a state dict, of no use here
-      m.pop();
-      if (!(m.top() instanceof Map)) throw new Forbidden("sets the state of something that is not a dict (BUILD)");
-      return;
+    case "R": { // REDUCE
+      const [callee, args] = m.popMany(2);
+      return m.push(m.reduce(callee, args));
+    }
+    case "i": { // INST
+      const type = m.global(m.line(), m.line());
+      return m.instance(type, m.popMark());
+    }
+    case "o": { // OBJ
+      const [type, ...args] = m.popMark();
+      return m.instance(type, args);
+    }
+    case "\x81": { // NEWOBJ
+      const [type, args] = m.popMany(2);
+      return m.instance(type, [args]);
+    }
+    case "\x92": { // NEWOBJ_EX
+      const [type, ...args] = m.popMany(3);
+      return m.instance(type, args);
+    }
+    case "b": // BUILD
+      return m.build();
     case "Q": // BINPERSID
       return m.push(m.options.persistent(m.pop()));
     default:
@@ -176,123 +213,20 @@ function step(m: Machine, opcode: number): void {
   }
 }
 
-/** The cursor, the stack and the memo; every method throws rather than reach outside them. */
-class Machine {
-  readonly memo = new Map<number, unknown>();
-  readonly options: PickleOptions;
-  readonly #globals: ReadonlyMap<unknown, PickleGlobal>; // by identity
-  readonly #bytes: Uint8Array;
-  readonly #utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  readonly #below: unknown[][] = []; // the stacks under each open mark
-  #stack: unknown[] = [];
-  #at = 0;
-
-  constructor(bytes: Uint8Array, options: PickleOptions) {
-    this.#bytes = bytes;
-    this.options = options;
-    this.#globals = new Map(Array.from(options.globals.values(), (global) => [global, global]));
-  }
-
-  expect(condition: boolean, otherwise: string): void {
-    if (!condition) throw new Error(`${otherwise}, at byte ${this.#at}`);
-  }
-
-  slice(count: number): Uint8Array {
-    this.expect(count <= this.#bytes.length - this.#at, "it ends in the middle of a value");
-    this.#at += count;
-    return this.#bytes.subarray(this.#at - count, this.#at);
-  }
-  u8(): number {
-    this.expect(this.#at < this.#bytes.length, "it ends in the middle of a value");
-    return this.#bytes[this.#at++];
-  }
-  u32(): number {
-    const [a, b, c, d] = this.slice(4);
-    return a + 2 ** 8 * b + 2 ** 16 * c + 2 ** 24 * d;
-  }
-  f64(): number {
-    const bytes = this.slice(8);
-    return new DataView(bytes.buffer, bytes.byteOffset, 8).getFloat64(0, false); // the one big-endian number of the format
-  }
-  text(count: number): string {
-    return this.#utf8.decode(this.slice(count));
-  }
-  line(): string {
-    const end = this.#bytes.indexOf(0x0a, this.#at);
-    this.expect(end >= 0, "a line without an end");
-    const text = this.text(end - this.#at);
-    this.#at = end + 1;
-    return text;
-  }
-
-  push(value: unknown): void {
-    this.#stack.push(value);
-  }
-  top(): unknown {
-    this.expect(this.#stack.length > 0, "its stack is empty");
-    return this.#stack[this.#stack.length - 1];
-  }
-  pop(): unknown {
-    this.expect(this.#stack.length > 0, "its stack is empty");
-    return this.#stack.pop();
-  }
-  popMany(count: number): unknown[] {
-    this.expect(this.#stack.length >= count, "its stack is empty");
-    return this.#stack.splice(this.#stack.length - count);
-  }
-  mark(): void {
-    this.#below.push(this.#stack);
-    this.#stack = [];
-  }
-  popMark(): unknown[] {
-    const below = this.#below.pop();
-    if (below === undefined) throw new Error("a mark is missing");
-    const above = this.#stack;
-    this.#stack = below;
-    return above;
-  }
-
-  put(index: number): void {
-    this.memo.set(index, this.top());
-  }
-  get(index: number): void {
-    this.expect(this.memo.has(index), `nothing is remembered as ${index}`);
-    this.push(this.memo.get(index));
-  }
-  append(items: readonly unknown[]): void {
-    const list = this.top();
-    if (!Array.isArray(list)) throw new Error("something is appended to what is not a list");
-    for (const item of items) list.push(item);
-  }
-  setItems(items: readonly unknown[]): void {
-    const dict = this.top();
-    if (!(dict instanceof Map) || items.length % 2 !== 0) throw new Error("an item is set in what is not a dict");
-    for (let i = 0; i < items.length; i += 2) dict.set(items[i], items[i + 1]);
-  }
-
-  global(module: string, name: string): PickleGlobal {
-    const found = this.options.globals.get(`${module}.${name}`);
-    if (found === undefined) {
-      throw new Forbidden(`asks for ${quote(`${module}.${name}`)}, which is not among the names that weights need`);
-    }
-    return found;
-  }
-  reduce(): void {
-    const [callee, args] = this.popMany(2);
-    const known = this.#globals.get(callee);
-    if (known?.call === undefined) {
-      throw new Forbidden(`calls ${known?.name ?? "what is no function"}, which no state dict needs`);
-    }
-    if (!Array.isArray(args)) throw new Error(`${known.name} is called without a tuple`);
-    this.push(known.call(args));
-  }
-}
-
-/** A two's-complement little-endian integer of up to 16 bytes: a number where that is exact, else a bigint. */
-function littleEndian(bytes: Uint8Array): number | bigint {
-  if (bytes.length > 16) throw new Error(`a whole number of ${bytes.length} bytes`);
+/** A two's-complement little-endian integer: a number where that is exact, else a bigint; of more than 16 bytes it is nothing with a name. */
+function littleEndian(bytes: Uint8Array): number | bigint | Inert {
+  if (bytes.length > LONG_LIMIT) return new Inert("int", { isObject: true });
   let value = 0n;
   for (let i = bytes.length - 1; i >= 0; i--) value = value << 8n | BigInt(bytes[i]);
   const signed = BigInt.asIntN(8 * bytes.length, value);
   return Number.isSafeInteger(Number(signed)) ? Number(signed) : signed;
+}
+
+/** A whole number in decimals (Python 2 puts an L behind), or one of the bools `00` and `01`. */
+function decimal(text: string): number | bigint | boolean | Inert {
+  if (text === "00" || text === "01") return text === "01";
+  const digits = /^\s*([+-]?\d+)L?\s*$/.exec(text)?.[1];
+  if (digits === undefined) throw new Error(`a number written as ${quote(text)}`);
+  if (digits.length > 2 * LONG_LIMIT) return new Inert("int", { isObject: true });
+  return Number.isSafeInteger(Number(digits)) ? Number(digits) : BigInt(digits);
 }

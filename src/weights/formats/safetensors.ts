@@ -1,8 +1,9 @@
 // The safetensors format, written from its specification: 8 bytes of header length (u64, little-endian), a JSON header
 // `{name: {dtype, shape, data_offsets}, __metadata__}` padded with spaces, then the tensors' bytes without gaps. Not a general library: it
-// reads the float types only and always yields float32. Invariant: nothing of a file is trusted; whatever decodes is complete and consistent.
+// reads the float types only and always yields float32; tensors of other types may lie beside them. Invariant: nothing of a file is trusted; whatever decodes is complete and consistent.
 // (The package safetensors 0.0.1 believes the header, fails where that has metadata, and writes nothing.)
 
+import { type Contents, readAll, type Stored } from "./contents.ts";
 import {
   alignedBytes,
   brainToFloat,
@@ -34,7 +35,7 @@ export type SafetensorsOptions = {
 
 type Entry = {
   readonly name: string;
-  readonly type: StoredType;
+  readonly type: string;
   readonly shape: readonly number[];
   readonly begin: number;
   readonly end: number;
@@ -87,11 +88,16 @@ export function encodeSafetensors(tensors: StateDict, options: SafetensorsOption
 }
 
 /**
- * The tensors and metadata of a safetensors file; `label` names it in errors. F32 that happens to lie at a multiple of four bytes is a view
+ * The tensors and metadata of a safetensors file, all of them; `label` names it in errors. F32 that happens to lie at a multiple of four bytes is a view
  * into `bytes`, everything else (F16, BF16, F64) is converted; F64 is rounded to float32.
  * @throws WeightsError for anything damaged, truncated, contradictory, or of another type.
  */
 export function decodeSafetensors(bytes: Uint8Array, label: string): Weights {
+  return readAll(openSafetensors(bytes, label));
+}
+
+/** As `decodeSafetensors`, each tensor when it is asked for: what is of another type is refused only then. @throws WeightsError */
+export function openSafetensors(bytes: Uint8Array, label: string): Contents {
   if (bytes.length < 8) throw damaged(label, `it has ${bytes.length} bytes, and the header's length alone takes 8`);
   const length = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
   if (length > HEADER_LIMIT) {
@@ -108,11 +114,11 @@ export function decodeSafetensors(bytes: Uint8Array, label: string): Weights {
   const entries = Object.entries(header).filter(([name]) => name !== "__metadata__").map(([name, value]) =>
     checkEntry(name, value, label)
   );
-  const tensors = new Map<string, HostTensor>();
+  const tensors = new Map<string, Stored>();
   for (const entry of inOrder(entries, bytes.length - start, label)) {
-    tensors.set(entry.name, { shape: entry.shape, data: readEntry(bytes, start, entry) });
+    tensors.set(entry.name, () => ({ shape: entry.shape, data: readEntry(bytes, start, { ...entry, label }) }));
   }
-  return { tensors, metadata: checkMetadata(header["__metadata__"], label) };
+  return { tensors, metadata: checkMetadata(header["__metadata__"], label), remarks: [] };
 }
 
 /** `decodeSafetensors` of a file. @throws WeightsError as there, and if it cannot be read. */
@@ -193,21 +199,15 @@ function checkEntry(name: string, value: unknown, label: string): Entry {
   if (typeof dtype !== "string" || !Array.isArray(shape) || !Array.isArray(offsets)) {
     throw damaged(label, `${quote(name)} lacks one of dtype, shape, data_offsets`);
   }
-  if (!isStoredType(dtype)) {
-    const known = Object.keys(BYTES_OF).join(", ");
-    throw new WeightsError(
-      `Cannot read ${label}: ${quote(name)} is stored as ${
-        quote(dtype)
-      }, and only ${known} are read. Convert the file to F32 or F16.`,
-    );
-  }
   const count = elementCount(shape);
   if (count === null) throw damaged(label, `${quote(name)} has the impossible shape ${listText(shape)}`);
   const [begin, end] = offsets;
   if (offsets.length !== 2 || !Number.isSafeInteger(begin) || !Number.isSafeInteger(end) || begin < 0 || end < begin) {
     throw damaged(label, `${quote(name)} has the impossible data_offsets ${listText(offsets)}`);
   }
-  const needed = count * BYTES_OF[dtype];
+  const bits = dtype === "BOOL" ? 8 : Number(/^[A-Z]+(\d+)/.exec(dtype)?.[1] ?? NaN); // the specification's names say them
+  if (Number.isNaN(bits)) throw unreadable({ name, type: dtype, label });
+  const needed = count * bits / 8;
   if (end - begin !== needed) {
     throw damaged(
       label,
@@ -247,7 +247,12 @@ function checkMetadata(value: unknown, label: string): Readonly<Record<string, s
   return Object.fromEntries(pairs);
 }
 
-function readEntry(bytes: Uint8Array, start: number, { type, begin, end }: Entry): Float32Array {
+function readEntry(
+  bytes: Uint8Array,
+  start: number,
+  { name, type, begin, end, label }: Entry & { label: string },
+): Float32Array {
+  if (!isStoredType(type)) throw unreadable({ name, type, label });
   const part = alignedBytes(bytes, start + begin, end - begin, BYTES_OF[type]);
   const count = part.byteLength / BYTES_OF[type];
   switch (type) {
@@ -276,6 +281,15 @@ function isStoredType(dtype: string): dtype is StoredType {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function unreadable({ name, type, label }: { name: string; type: string; label: string }): WeightsError {
+  const known = Object.keys(BYTES_OF).join(", ");
+  return new WeightsError(
+    `Cannot read ${label}: ${quote(name)} is stored as ${
+      quote(type)
+    }, and only ${known} are read. Convert the file to F32 or F16.`,
+  );
 }
 
 function damaged(label: string, problem: string, cause?: unknown): WeightsError {

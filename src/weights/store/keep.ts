@@ -2,21 +2,16 @@
 // whichever file it comes from, and described in its record. It fetches nothing. Invariant: under a model's name there is a whole file or none.
 
 import { createHash } from "node:crypto";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { withModelLock } from "./lock.ts";
-import { inPublishedOrder, prepareVit, type VitDescription } from "../formats/names.ts";
+import type { Contents } from "../formats/contents.ts";
+import { inPublishedOrder, type VitDescription } from "../formats/names.ts";
 import { type Copy, remember, type Sight } from "./record.ts";
 import { sweepLeftovers } from "./remove.ts";
 import { encodeSafetensors } from "../formats/safetensors.ts";
-import { decodeWeights, isModelName, MODELS } from "./store.ts";
-import {
-  type HostTensor,
-  quote,
-  readWholeFile,
-  type StateDict,
-  WeightsError,
-  writeWholeFile,
-} from "../formats/tensor.ts";
+import { openWeights } from "../formats/opening.ts";
+import { isModelName, type LoadedVit, MODELS, vitIn } from "./store.ts";
+import { type HostTensor, quote, type StateDict, WeightsError, writeWholeFile } from "../formats/tensor.ts";
 
 /** A checked extractor. */
 export type Vit = { readonly tensors: StateDict; readonly vit: VitDescription };
@@ -46,9 +41,16 @@ export function nameProblem(name: string): string | null {
   return null;
 }
 
-/** The DINO-ViT in the bytes of a weight file of any format; `label` names it in errors. @throws WeightsError if it is anything else, or not the known model `name`. */
-export async function decodeVit(bytes: Uint8Array, label: string, { name }: { name: string }): Promise<Vit> {
-  const weights = prepareVit((await decodeWeights(bytes, label)).tensors, label);
+/**
+ * The DINO-ViT in a weight file of any format, to be stored as `name`; `label` names it in errors, `network` is the one to take.
+ * @throws WeightsError if it is anything else, or not the known model `name`
+ */
+export function checkedVit(
+  contents: Contents,
+  label: string,
+  { name, network }: { name: string; network?: string | undefined },
+): LoadedVit {
+  const weights = vitIn(contents, label, network);
   checkIsModel(name, weights.vit, label);
   for (const [tensor, { data }] of weights.tensors) {
     if (!data.every(Number.isFinite)) {
@@ -77,7 +79,11 @@ export function checkIsModel(name: string, vit: VitDescription, label: string): 
 }
 
 /** Stores an extractor under `name`, replacing what is there. The caller holds the model's lock. @throws WeightsError if it cannot be written. */
-export async function keepVit(name: string, { tensors, vit }: Vit, options: KeepOptions): Promise<Copy> {
+export async function keepVit(
+  name: string,
+  { tensors, vit }: Vit,
+  options: KeepOptions,
+): Promise<Copy> {
   const dtype = options.half ? "f16" : "f32";
   const bytes = encodeSafetensors(inPublishedOrder(tensors, vit), {
     dtype: options.half ? halfOfMatrices : "f32",
@@ -97,15 +103,27 @@ export async function keepVit(name: string, { tensors, vit }: Vit, options: Keep
   return copy;
 }
 
-/** Stores a weight file of any format under `name`. @throws WeightsError if it is no DINO-ViT, or cannot be written. */
+/**
+ * Stores a weight file of any format under `name`, or the shards of an index; `network` is the one to take of several, `onNote` is told what was chosen.
+ * @throws WeightsError if it is no DINO-ViT, or cannot be written
+ */
 export async function importModel(
   name: string,
   file: string,
-  options: Pick<KeepOptions, "folder" | "half" | "licence" | "named"> & { signal: AbortSignal; onWait: () => void },
+  { network, onNote, ...options }:
+    & Pick<KeepOptions, "folder" | "half" | "licence" | "named">
+    & { network?: string | undefined; signal: AbortSignal; onWait: () => void; onNote?: (remark: string) => void },
 ): Promise<Copy> {
-  const bytes = await readWholeFile(file);
-  const source = { from: basename(file), revision: null, bytes: bytes.length, sha256: sha256Of(bytes) };
-  const vit = await decodeVit(bytes, file, { name });
+  const { contents, from, files } = await openWeights(file);
+  const vit = checkedVit(contents, file, { name, network });
+  const source = {
+    from,
+    revision: null,
+    bytes: files.reduce((sum, { length }) => sum + length, 0),
+    sha256: sha256Of(...files),
+    network: vit.network,
+  };
+  for (const remark of vit.remarks) onNote?.(remark);
   return await withModelLock(name, async () => {
     const copy = await keepVit(name, vit, { ...options, source, sight: null });
     await sweepLeftovers(options.folder, name);
@@ -118,6 +136,9 @@ function halfOfMatrices(name: string, { shape }: HostTensor): "f32" | "f16" {
   return shape.length > 1 && name.endsWith(".weight") ? "f16" : "f32";
 }
 
-export function sha256Of(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
+/** Of several files that of one after the other. */
+export function sha256Of(...files: readonly Uint8Array[]): string {
+  const hash = createHash("sha256");
+  for (const bytes of files) hash.update(bytes);
+  return hash.digest("hex");
 }

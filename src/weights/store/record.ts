@@ -9,14 +9,21 @@ import { messageOf, WeightsError, writeWholeFile } from "../formats/tensor.ts";
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const size = z.number().int().positive();
 
-/** A weight file of the store: its own size and checksum, and those of the file it was made from. `from` is an address, or a file's name. */
+/** A weight file of the store: its own size and checksum, and those of the file (or files, in sum) it was made from. `from` is an address, or a file's name. */
 const Copy = z.strictObject({
   file: z.string(),
   dtype: z.enum(["f32", "f16"]),
   bytes: size,
   sha256: Sha256,
   licence: z.string().nullable(),
-  source: z.strictObject({ from: z.string(), revision: z.string().nullable(), bytes: size, sha256: Sha256 }),
+  source: z.strictObject({
+    from: z.string(),
+    revision: z.string().nullable(),
+    bytes: size,
+    sha256: Sha256,
+    /** Which of the source's networks it is; null where that has one. Records of earlier versions do not say. */
+    network: z.string().nullable().default(null),
+  }),
   when: z.iso.datetime(),
 });
 

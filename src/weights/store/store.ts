@@ -7,9 +7,11 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import bundled from "../../../models/manifest.json" with { type: "json" };
 import { checkGenerator, HEAD, prepareVit, type VitDescription } from "../formats/names.ts";
-import { decodePth } from "../formats/pth.ts";
-import { decodeSafetensors } from "../formats/safetensors.ts";
-import { listNames, messageOf, quote, readWholeFile, type Weights, WeightsError } from "../formats/tensor.ts";
+import { type Contents, detached, readAll, readTensors } from "../formats/contents.ts";
+import { takeNetwork } from "../formats/networks.ts";
+import { openBytes, openWeights } from "../formats/opening.ts";
+import { modelIn } from "../formats/sharded.ts";
+import { listNames, messageOf, quote, type Weights, WeightsError } from "../formats/tensor.ts";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -50,7 +52,7 @@ export type StoredModel = { readonly name: string; readonly path: string | null;
 export const isModelName = (text: string) => NAME.test(text);
 
 /** A model's name as people say it: the file without folder and ending. */
-export const modelName = (path: string) => basename(path).replace(/\.(?:safetensors|pth|bin)$/, "");
+export const modelName = (path: string) => basename(path).replace(/\.(?:safetensors|pth|bin)(?:\.index\.json)?$/, "");
 
 /** The known models, best first. @throws WeightsError naming `label` if `text` is not a manifest. */
 export function parseManifest(text: string, label: string): readonly ModelEntry[] {
@@ -74,23 +76,33 @@ export function parseManifest(text: string, label: string): readonly ModelEntry[
 /** The manifest that came with the program, in the order in which models are preferred. */
 export const MODELS: readonly ModelEntry[] = parseManifest(JSON.stringify(bundled), "models/manifest.json");
 
-/** The tensors of a weight file in memory, by its first bytes: a PyTorch zip or safetensors. @throws WeightsError if it is neither, or damaged. */
-export async function decodeWeights(bytes: Uint8Array, label: string): Promise<Weights> {
-  const head = String.fromCharCode(...bytes.subarray(0, 64));
-  if (head.startsWith("PK")) return await decodePth(bytes, label);
-  if (head[8] === "{") return decodeSafetensors(bytes, label);
-  throw new WeightsError(`Cannot read ${label}: ${strangeness(head, bytes.length)}`);
+/** The tensors of a weight file in memory, of any format. @throws WeightsError if it is none, or damaged. */
+export function decodeWeights(bytes: Uint8Array, label: string): Weights {
+  return readAll(openBytes(bytes, label));
 }
 
 /** `decodeWeights` of a file. @throws WeightsError as there, and if it cannot be read. */
 export async function loadWeights(path: string): Promise<Weights> {
-  return await decodeWeights(await readWholeFile(path), path);
+  return readAll((await openWeights(path)).contents);
 }
 
-/** A DINO-ViT of any supported format under the published names, checked, with its sizes. @throws WeightsError if it is anything else. */
-export async function loadVit(path: string): Promise<Weights & { readonly vit: VitDescription }> {
-  const { tensors, metadata } = await loadWeights(path);
-  return { ...prepareVit(tensors, path), metadata };
+/** An extractor on its way from a file; `network` and `remarks` as `takeNetwork` says. */
+export type LoadedVit = Weights & {
+  readonly vit: VitDescription;
+  readonly network: string | null;
+  readonly remarks: readonly string[];
+};
+
+/** The DINO-ViT in a file's contents under the published names, checked, with its sizes. @throws WeightsError if there is none. */
+export function vitIn(contents: Contents, label: string, network?: string): LoadedVit {
+  const taken = takeNetwork(contents, label, network);
+  const { tensors, vit } = prepareVit(detached(readTensors(taken.tensors)), label);
+  return { tensors, vit, metadata: contents.metadata, network: taken.network, remarks: taken.remarks };
+}
+
+/** `vitIn` of a file, a folder or an index of any supported format. @throws WeightsError as there, and if it cannot be read. */
+export async function loadVit(path: string, { network }: { network?: string | undefined } = {}): Promise<LoadedVit> {
+  return vitIn((await openWeights(path)).contents, path, network);
 }
 
 /** A generator's checkpoint, checked. @throws WeightsError if it is anything else. */
@@ -141,18 +153,21 @@ export async function findModel(name: string | undefined, options: StoreOptions)
 
 /**
  * As `findModel`, and a path to a weight file is accepted too: a text with a slash or a weight file's ending, or a name that is not in the store
- * but is a file. For the command line, whose user may read any file anyway.
+ * but is a file; a folder or an index stands for the shards of a model. For the command line, whose user may read any file anyway.
  */
 export async function resolveModel(nameOrPath: string | undefined, options: StoreOptions): Promise<string> {
   if (nameOrPath === undefined) return await findModel(undefined, options);
-  if (!/[/\\]|\.(?:safetensors|pth|bin)$/.test(nameOrPath)) {
+  if (!/[/\\]|\.(?:safetensors|pth|bin|index\.json)$/.test(nameOrPath)) {
     const stored = (await listModels(options)).find((model) => model.name === nameOrPath)?.path;
     if (stored !== undefined && stored !== null) return stored;
-    return await isFile(nameOrPath) ? nameOrPath : await findModel(nameOrPath, options);
+    return await isThere(nameOrPath) ? nameOrPath : await findModel(nameOrPath, options);
   }
-  if (await isFile(nameOrPath)) return nameOrPath;
+  if (await isThere(nameOrPath)) return nameOrPath;
+  const why = await isFolder(nameOrPath)
+    ? "the folder holds no model.safetensors and no index of one"
+    : "there is no such file";
   throw new WeightsError(
-    `Cannot find the model file ${nameOrPath}: there is no such file. Check the path, or name a model that \`splice models list\` shows.`,
+    `Cannot find the model file ${nameOrPath}: ${why}. Check the path, or name a model that \`splice models list\` shows.`,
   );
 }
 
@@ -177,26 +192,6 @@ export async function verifySha256(path: string, expected: string): Promise<void
   );
 }
 
-/** Why a file that begins with `head` (a character a byte) is no weight file, and what to do. */
-function strangeness(head: string, size: number): string {
-  const resave =
-    `Open it with PyTorch 1.6 or later and save it again: torch.save(torch.load("old.pth", map_location="cpu"), "new.pth").`;
-  if (size === 0) return "the file is empty. Fetch it again.";
-  if (head.startsWith("version https://git-lfs")) {
-    return "it is a Git LFS pointer, not the weights. Run `git lfs pull`, or fetch the file itself.";
-  }
-  if (/^\s*<(?:!doctype|html|\?xml)/i.test(head)) {
-    return "it is a web page, not the weights. Fetch the file itself, not the page about it.";
-  }
-  // A pickle opens with its protocol; the format before 1.6 then has a magic number of ten bytes.
-  if (head.startsWith("\x80\x02\x8a\x0a")) return `it is in PyTorch's format from before version 1.6. ${resave}`;
-  if (head[0] === "\x80" && head.charCodeAt(1) <= 5) {
-    return `it is a bare pickle, not a checkpoint of torch.save. ${resave}`;
-  }
-  const first = Array.from(head.slice(0, 8), (c) => c.charCodeAt(0).toString(16).padStart(2, "0")).join(" ");
-  return `it is neither safetensors nor a PyTorch checkpoint (it begins with ${first}). Name a .safetensors, .pth or .bin file of weights.`;
-}
-
 async function filesOf(folder: string): Promise<readonly string[]> {
   const names: string[] = [];
   try {
@@ -214,9 +209,14 @@ async function filesOf(folder: string): Promise<readonly string[]> {
   );
 }
 
-async function isFile(path: string): Promise<boolean> {
+async function isFolder(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(({ isDirectory }) => isDirectory, () => false);
+}
+
+/** A file, or a folder with a model's files under their usual names. */
+async function isThere(path: string): Promise<boolean> {
   try {
-    return (await Deno.stat(path)).isFile;
+    return (await Deno.stat(path)).isFile || await modelIn(path) !== null;
   } catch {
     return false;
   }

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { examine } from "../../../src/cli/runs/examination.ts";
 import { ended } from "../../support/cli/desk.ts";
 import { atDesk, isOneLine } from "../../support/cli/models_desk.ts";
+import { madeUpVit, safetensorsFile, small, torchFile } from "../../support/weights/vit_files.ts";
 
 Deno.test("models: every command has help with an example", () =>
   atDesk(async ({ models }) => {
@@ -66,6 +67,46 @@ Deno.test("models: what is wrong with the options is one clear line, and the exi
       bad(["remove", "splice-tiny8"], /Cannot remove splice-tiny8: .*comes with the program/),
       bad(["verify"], /Missing required argument 'name'/),
     ]);
+  }));
+
+Deno.test("models: import says which network it took and what it left, --network takes another, shards are one model", () =>
+  atDesk(async ({ folder, models }) => {
+    const under = (prefix: string, seed: number) =>
+      [...madeUpVit(small, seed)].map(([name, tensor]) => [prefix + name, tensor] as const);
+    const head = ["teacher.backbone.head.weight", { shape: [1], data: new Float32Array(1) }] as const;
+    const both = new Map([...under("student.module.", 2), ...under("teacher.backbone.", 1), head]);
+    await Deno.writeFile(`${folder}/both.ckpt`, torchFile(both));
+    const taken = await models("import", "both.ckpt", "--name", "t");
+    assert.deepEqual([taken.code, taken.err.split("\n")], [0, [
+      `both.ckpt holds 2 networks: "teacher" is taken, --network student takes the other`,
+      `both.ckpt also holds what no feature needs, it is left out: "teacher.backbone.head.weight"`,
+      "",
+    ]]);
+    const other = await models("import", "both.ckpt", "--name", "s", "--network", "student");
+    assert.deepEqual([other.code, other.err], [0, ""]);
+    const none = await models("import", "both.ckpt", "--name", "e", "--network", "ema");
+    assert.equal(none.code, 1);
+    assert.match(none.err, /^splice: Cannot take the network "ema" of both\.ckpt: it holds "student", "teacher"\./);
+    const listed = JSON.parse((await models("list", "--json")).out).models;
+    const networkOf = (name: string) =>
+      listed.find((model: { name: string }) => model.name === name).copy.source.network;
+    assert.deepEqual([networkOf("t"), networkOf("s")], ["teacher", "student"]);
+
+    await Deno.mkdir(`${folder}/parts`);
+    const all = under("", 1);
+    const weight_map: Record<string, string> = {};
+    for (let i = 0; i < 2; i++) {
+      const part = all.filter((_, at) => at % 2 === i);
+      const file = `model-0000${i + 1}-of-00002.safetensors`;
+      await Deno.writeFile(`${folder}/parts/${file}`, safetensorsFile(new Map(part)));
+      for (const [name] of part) weight_map[name] = file;
+    }
+    await Deno.writeTextFile(`${folder}/parts/model.safetensors.index.json`, JSON.stringify({ weight_map }));
+    const whole = await models("import", "parts", "--name", "p");
+    assert.equal(whole.code, 0, whole.err);
+    assert.match(whole.out, /from model\.safetensors\.index\.json \(SHA-256 \w{64}\)/);
+    const stored = (name: string) => Deno.readFile(`${folder}/store/${name}.safetensors`);
+    assert.deepEqual(await stored("p"), await stored("t"));
   }));
 
 Deno.test("models: import, list, verify", () =>

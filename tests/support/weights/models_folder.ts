@@ -17,7 +17,11 @@ export interface Store {
   readonly folder: string;
   readonly notes: string[];
   pull(name: string, urls: string | readonly string[], options?: Partial<PullOptions>): ReturnType<typeof pullModel>;
-  take(name: string, bytes: Uint8Array, options?: { half?: boolean; licence?: string }): ReturnType<typeof importModel>;
+  take(
+    name: string,
+    bytes: Uint8Array,
+    options?: { half?: boolean; licence?: string; network?: string },
+  ): ReturnType<typeof importModel>;
   /** The names of the files, those in the making included. */
   names(): Promise<string[]>;
   read(name: string): Promise<Uint8Array>;
@@ -45,9 +49,18 @@ export async function withStore(use: (store: Store) => Promise<void>): Promise<v
           patience,
           ...options,
         }),
-      async take(name, bytes, { half = false, licence = null } = {}) {
+      async take(name, bytes, { half = false, licence = null, network } = {}) {
         await Deno.writeFile(`${home}/given`, bytes);
-        return await importModel(name, `${home}/given`, { folder, half, licence, signal, onWait() {} });
+        const onNote = (text: string) => void notes.push(text);
+        return await importModel(name, `${home}/given`, {
+          folder,
+          half,
+          licence,
+          network,
+          signal,
+          onWait() {},
+          onNote,
+        });
       },
       async names() {
         const found: string[] = [];

@@ -8,10 +8,9 @@ import {
   prepareVit,
   publishedVit,
 } from "../../../src/weights/formats/names.ts";
-import { readPth } from "../../../src/weights/formats/pth.ts";
 import { readSafetensors } from "../../../src/weights/formats/safetensors.ts";
 import type { HostTensor, StateDict } from "../../../src/weights/formats/tensor.ts";
-import { fixture, isClear } from "../../fixtures/weights/files.ts";
+import { fixture, isClear, readPth } from "../../fixtures/weights/files.ts";
 
 const published = (await readPth(fixture("vit.pth"))).tensors;
 const huggingFace = (await readPth(fixture("vit_hugging_face.bin"))).tensors;

@@ -4,10 +4,10 @@ import { nameProblem, sha256Of } from "../../../src/weights/store/keep.ts";
 import { withModelLock } from "../../../src/weights/store/lock.ts";
 import { copyAt, readRecord } from "../../../src/weights/store/record.ts";
 import { listModels } from "../../../src/weights/store/store.ts";
-import { WeightsError } from "../../../src/weights/formats/tensor.ts";
+import { type StateDict, WeightsError } from "../../../src/weights/formats/tensor.ts";
 import { verifyModel } from "../../../src/weights/store/verify.ts";
 import { files, published, serveFiles, withStore } from "../../support/weights/models_folder.ts";
-import { fileAnswer } from "../../support/weights/raw_server.ts";
+import { fileAnswer, serveRaw } from "../../support/weights/raw_server.ts";
 import { madeUpVit, safetensorsFile, small, torchFile } from "../../support/weights/vit_files.ts";
 
 const { signal } = new AbortController();
@@ -23,6 +23,7 @@ Deno.test("models: the record says where a model came from, and verify checks it
       revision: "abc",
       bytes: files.pth.length,
       sha256: sha256Of(files.pth),
+      network: null,
     });
     assert.deepEqual([copy!.licence, copy!.dtype, copy!.file], ["MIT", "f32", "mine.safetensors"]);
     assert.ok(Math.abs(Date.parse(copy!.when) - Date.now()) < 60_000);
@@ -178,3 +179,42 @@ Deno.test("models: a lock is left with its work, and a folder that cannot be mad
     );
   });
 });
+
+Deno.test("models: of a file with several networks the store keeps one, remembers which, and fetches the other when asked", () =>
+  withStore(async ({ folder, notes, pull, take, read }) => {
+    const under = (prefix: string, tensors: StateDict) =>
+      [...tensors].map(([name, tensor]) => [prefix + name, tensor] as const);
+    const [teacher, student] = [madeUpVit(small, 3), madeUpVit(small, 4)];
+    const both = torchFile(new Map([...under("student.module.", student), ...under("teacher.backbone.", teacher)]));
+    const same = async (name: string, other: string) =>
+      assert.deepEqual(await read(`${name}.safetensors`), await read(`${other}.safetensors`));
+    await take("t", torchFile(teacher));
+    await take("s", torchFile(student));
+    assert.deepEqual(notes, []);
+    assert.equal((await take("taken", both)).source.network, "teacher");
+    assert.match(
+      notes.splice(0).join(),
+      /given holds 2 networks: "teacher" is taken, --network student takes the other$/,
+    );
+    await same("taken", "t");
+    assert.equal((await take("taken", both, { network: "student" })).source.network, "student");
+    assert.deepEqual(notes, []);
+    await same("taken", "s");
+    await assert.rejects(
+      take("taken", both, { network: "ema" }),
+      /Cannot take the network "ema" of .*"student", "teacher"/,
+    );
+
+    await using server = serveRaw((asked) => fileAnswer(asked, both));
+    assert.equal((await pull("mine", server.address + "/f.pth")).copy!.source.network, "teacher");
+    assert.equal((await pull("mine", server.address + "/f.pth", { network: "teacher" })).did, "found");
+    assert.equal((await pull("mine", server.address + "/f.pth", { network: "student" })).did, "fetched");
+    await same("mine", "s");
+    const halved = await pull("mine", server.address + "/f.pth", { half: true });
+    assert.deepEqual([halved.did, halved.copy!.source.network], ["halved", "student"]);
+
+    // Records of versions that knew nothing of networks are read.
+    const path = `${folder}/mine.record.json`;
+    await Deno.writeTextFile(path, (await Deno.readTextFile(path)).replaceAll(/,\s*"network": "\w+"/g, ""));
+    assert.equal((await copyAt(`${folder}/mine.safetensors`))!.source.network, null);
+  }));

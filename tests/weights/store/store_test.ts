@@ -13,6 +13,7 @@ import {
 } from "../../../src/weights/store/store.ts";
 import { resolveModel, sha256OfFile, verifySha256 } from "../../../src/weights/store/store.ts";
 import { encodeSafetensors } from "../../../src/weights/formats/safetensors.ts";
+import { madeUpVit, small, torchFile } from "../../support/weights/vit_files.ts";
 import { bytesOf, fixture, isClear, zipOf } from "../../fixtures/weights/files.ts";
 
 const bundled = new URL("../../../models", import.meta.url).pathname;
@@ -40,7 +41,11 @@ Deno.test("store: content decides, not the name", () =>
 Deno.test("store: what is no weight file is recognised for what it is", async () => {
   const cases: readonly [Uint8Array, RegExp][] = [
     [bytesOf(""), /the file is empty\. Fetch/],
-    [await Deno.readFile(fixture("legacy.pth")), /format from before version 1\.6\. Open it with PyTorch.*torch\.save/],
+    [
+      bytesOf(new Uint8Array(257), "ustar\x0000", new Uint8Array(250)),
+      /tar archive, as PyTorch 0\.1.*Open it with PyTorch/,
+    ],
+    [bytesOf("\x1f\x8b\x08\0"), /packed with gzip\. Run `gunzip`/],
     [bytesOf("\x80\x04}."), /bare pickle.*torch\.save/],
     [bytesOf("version https://git-lfs.github.com/spec/v1\noid sha256:"), /Git LFS pointer.*git lfs pull/],
     [bytesOf("\n<!DOCTYPE html><html>"), /a web page/],
@@ -51,14 +56,15 @@ Deno.test("store: what is no weight file is recognised for what it is", async ()
     [await zipOf({ "picture.txt": bytesOf("no") }), /0 entries NAME\/data\.pkl/],
   ];
   for (const [bytes, expected] of cases) {
-    await assert.rejects(decodeWeights(bytes, "odd.pth"), isClear("odd.pth", expected));
+    assert.throws(() => decodeWeights(bytes, "odd.pth"), isClear("odd.pth", expected));
   }
   // A safetensors header of 0x0280 bytes begins like a pickle of protocol 2.
   const near = encodeSafetensors(new Map([["a", { shape: [], data: Float32Array.of(1) }]]), {
     metadata: { pad: "x".repeat(560) },
   });
   assert.deepEqual([...near.subarray(0, 2)], [0x80, 0x02]);
-  assert.equal((await decodeWeights(near, "near")).tensors.size, 1);
+  assert.equal(decodeWeights(near, "near").tensors.size, 1);
+  assert.equal(decodeWeights(await Deno.readFile(fixture("legacy.pth")), "old.pth").tensors.size, 7);
 });
 
 Deno.test("store: the manifest lists the published four and the bundled one, best first", async () => {
@@ -179,4 +185,23 @@ Deno.test("store: checksums", () =>
       isClear(path, /its SHA-256 is ba78.*remove it and fetch it again/),
     );
     await assert.rejects(sha256OfFile(`${folder}/none`), isClear("none", /Check the path/));
+  }));
+
+Deno.test("store: of a training program's checkpoint only the network stays in memory, of a network's own file nothing is copied", () =>
+  inFolder(async (folder) => {
+    const network = [...madeUpVit(small)];
+    const names = ["teacher", "student", "exp_avg", "exp_avg_sq"];
+    const all = new Map(
+      names.flatMap((prefix) => network.map(([name, tensor]) => [`${prefix}.${name}`, tensor] as const)),
+    );
+    await Deno.writeFile(`${folder}/training.pth`, torchFile(all));
+    await Deno.writeFile(`${folder}/alone.pth`, torchFile(new Map(network)));
+    const held = async (file: string) => {
+      const { tensors } = await loadVit(`${folder}/${file}`);
+      const buffers = new Set(Array.from(tensors.values(), ({ data }) => data.buffer));
+      return [...buffers].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    };
+    const size = network.reduce((sum, [, { data }]) => sum + data.byteLength, 0);
+    assert.equal(await held("training.pth"), size);
+    assert.ok(await held("alone.pth") < 2.1 * size, "what does not lie aligned is copied");
   }));

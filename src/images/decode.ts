@@ -32,7 +32,11 @@ export async function decodeImage(bytes: Uint8Array<ArrayBuffer>, options: Decod
   const { longest } = options;
   const read = await readHereOrThere(bytes, options, { want: longest === undefined ? "pixels" : "picture", longest });
   if ("picture" in read) return read.picture;
-  if ("raster" in read) return pictureOf(read.raster, longest);
+  if ("raster" in read) {
+    const picture = pictureOf(read.raster, longest);
+    read.raster.bytes.buffer.transfer(0); // nobody else has it: its memory goes back now
+    return picture;
+  }
   throw new Error("Bug: pixels were asked for, and a size came back");
 }
 

@@ -2,7 +2,6 @@
  * One feature inversion from the command line, from a photograph to a picture: what `invert` does. Metrics, previews, checkpoints and Ctrl-C as in a transfer.
  */
 import { resolve } from "node:path";
-import { fitPicture } from "../../images/picture.ts";
 import { conduct } from "../../splice/transfer/conduct.ts";
 import {
   decodeInversion,
@@ -48,8 +47,7 @@ export async function runInversion(job: InversionJob, voice: Voice): Promise<num
 async function invert(job: InversionJob, voice: Voice, signal: AbortSignal): Promise<number> {
   const began = performance.now();
   const { recipe } = job;
-  const whole = await readPicture(job.image);
-  const picture = recipe.size === undefined ? whole : fitPicture(whole, recipe.size);
+  const picture = await readPicture(job.image, recipe.size);
   const modelPath = await resolveModel(recipe.model, modelStore(job.models));
   const model = modelName(modelPath);
   const extractor = await loadVit(modelPath);

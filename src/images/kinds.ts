@@ -3,10 +3,6 @@
  * not a proof. The server, the commands and the page all ask here, so that they say the same of the same file.
  */
 
-export const kinds = ["jpeg", "png", "webp", "avif", "heic", "tiff", "gif", "bmp", "jxl"] as const;
-/** A kind of picture file that is read. */
-export type Kind = (typeof kinds)[number];
-
 /** In the order in which people meet them. */
 export const kindNames = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF, BMP or JPEG XL";
 
@@ -20,7 +16,10 @@ export const mediaTypes = {
   gif: "image/gif",
   bmp: "image/bmp",
   jxl: "image/jxl",
-} as const satisfies Record<Kind, string>;
+} as const;
+
+/** A kind of picture file that is read. */
+export type Kind = keyof typeof mediaTypes;
 
 /** So many bytes of a file tell what it is, but for raw files that pretend to be TIFF: more of those are wanted. */
 export const BEGINNING = 64;

@@ -3,12 +3,12 @@
  * animation there is the first frame, at its place; and JPEGs are decoded as browsers do it.
  */
 import type { IMagickImage, MagickReadSettings } from "@imagemagick/magick-wasm";
-import { codedColours } from "./colour_codes.ts";
+import { codedColours } from "./colours/codes.ts";
 import type { Kind } from "./kinds.ts";
 import { dropMagick, type Magick, openMagick } from "./magick.ts";
 import type { Raster } from "./raster.ts";
 import type { Size } from "./scale.ts";
-import { srgbProfile } from "./srgb_profile.ts";
+import { srgbProfile } from "./colours/srgb_profile.ts";
 
 export interface ReadOptions {
   readonly kind: Kind;

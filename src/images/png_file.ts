@@ -4,7 +4,7 @@
  */
 import { orientationOf } from "./orientation.ts";
 import { readPng } from "./png.ts";
-import { type PngColours, pngColours, pngHeader } from "./png_colours.ts";
+import { type PngColours, pngColours, pngHeader } from "./colours/png_colours.ts";
 import type { Raster } from "./raster.ts";
 import { readByMagick, type ReadOptions } from "./magick_raster.ts";
 

@@ -2,15 +2,10 @@
  * Pixels as a decoder leaves them, and how they become a picture: laid on white where they are transparent, by the colours that the file says, upright, scaled down on the
  * way where that is wanted. A raster is plain data, so that it can come from another thread.
  */
+import type { Colours } from "./colours/codes.ts";
 import { placement } from "./orientation.ts";
 import type { Picture } from "./picture.ts";
 import { fittedSize, planes, type Rows, scaleRows, type Size } from "./scale.ts";
-
-/** How stored colours become sRGB: each channel's light by its table, [max + 1] entries, then the matrix (row by row), then sRGB's curve. */
-export interface Colours {
-  readonly light: Float32Array;
-  readonly matrix: readonly number[];
-}
 
 /** `bytes`: samples interleaved [height, width, channels] in 0..`max`, 16 bits big-endian; channels 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; alpha straight. */
 export interface Raster {

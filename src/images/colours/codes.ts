@@ -2,7 +2,11 @@
  * Colours by the numbers of ITU-T H.273 ("coding-independent code points", CICP), which PNG, AVIF and HEIC use, and by chromaticities: tables and a matrix that make sRGB of what
  * is stored. Transfer functions are turned round, from what is stored to light, and are those of Chromium.
  */
-import type { Colours } from "./raster.ts";
+/** How stored colours become sRGB: each channel's light by its table, [max + 1] entries, then the matrix (row by row), then sRGB's curve. */
+export interface Colours {
+  readonly light: Float32Array;
+  readonly matrix: readonly number[];
+}
 
 /** Makes the tables for samples in 0..max. */
 export type Tables = (max: 255 | 65535) => Colours;

@@ -1,5 +1,5 @@
 /** What a PNG says of its colours, read as Chromium reads it: cICP before an ICC profile before sRGB before gAMA with cHRM. What cannot be understood counts as not said. */
-import { codedColours, coloursBy, type Curve, matrixFrom, SRGB_PRIMARIES, type Tables } from "./colour_codes.ts";
+import { codedColours, coloursBy, type Curve, matrixFrom, SRGB_PRIMARIES, type Tables } from "./codes.ts";
 
 /** `profile`: the file's ICC profile is what counts, and whoever reads the pixels has to heed it. */
 export type PngColours =

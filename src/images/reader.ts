@@ -9,6 +9,7 @@ import { ImageError } from "./picture.ts";
 import { readPngFile } from "./png_file.ts";
 import type { Raster } from "./raster.ts";
 import type { Size } from "./scale.ts";
+import { firstFrame, onCanvas } from "./webp_frames.ts";
 import { isWhole } from "./wholeness.ts";
 
 /** The smallest side a picture may have, in pixels. */
@@ -52,8 +53,12 @@ export async function readImage(
   };
   try {
     if (kind === "png") return { raster: await readPngFile(bytes, options), remarks };
-    const raster = await readByMagick(bytes, options);
-    return { raster: kind === "webp" ? { ...raster, orientation: orientationOf(bytes) } : raster, remarks };
+    if (kind !== "webp") return { raster: await readByMagick(bytes, options), remarks };
+    const frame = firstFrame(bytes);
+    if (frame !== null) options.check(frame.canvas);
+    const still = await readByMagick(frame?.file ?? bytes, frame === null ? options : { ...options, check: within(frame.canvas) });
+    const raster = frame === null ? still : onCanvas(still, frame);
+    return { raster: { ...raster, orientation: orientationOf(bytes) }, remarks };
   } catch (error) {
     if (error instanceof ImageError || error instanceof LargePicture) throw error;
     if (error instanceof UnreadableError && error.memory) {
@@ -70,6 +75,14 @@ export async function readImage(
     const why = error instanceof Error ? error.message.replace(/^Cannot decode image /, "") : String(error);
     throw damaged(label, why, error);
   }
+}
+
+/** A frame, which may be as small as it likes, lies on its canvas. */
+function within(canvas: Size): (frame: Size) => void {
+  return ({ width, height }) => {
+    if (width <= canvas.width && height <= canvas.height) return;
+    throw new UnreadableError("its first frame is larger than its canvas", { memory: false, cause: undefined });
+  };
 }
 
 /** To be left to a thread of its own: thrown by `checked`, and where a small picture wants much memory. */

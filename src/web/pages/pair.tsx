@@ -6,6 +6,7 @@ import { DropZone, Fault } from "../parts/drop_zone.tsx";
 import { examples } from "../state/examples.ts";
 import { formatBytes } from "../state/format.ts";
 import { AppearanceIcon, CloseIcon, ReplaceIcon, StructureIcon, SwapIcon } from "../parts/icons.tsx";
+import { kindNames } from "../../images/kinds.ts";
 import { filesOf, type Picture } from "../state/pictures.ts";
 import { RemoteImage } from "../parts/remote_image.tsx";
 
@@ -116,6 +117,7 @@ function Place({ part }: { part: Part }) {
                 <Icon />
                 <span class="place-call">Drop a photograph</span>
                 <span class="place-hint">or click to choose, or paste</span>
+                <span class="place-hint">{kindNames}; what is transparent becomes white</span>
               </span>
             </>
           )}

@@ -6,6 +6,7 @@ import { type Example, examples } from "../state/examples.ts";
 import { formatBytes } from "../state/format.ts";
 import { CloseIcon, ReplaceIcon, StructureIcon } from "../parts/icons.tsx";
 import { choosePhotograph, fetchPhotograph, photographFault, setPhotograph } from "../state/look_draft.ts";
+import { kindNames } from "../../images/kinds.ts";
 import { accepted, filesOf, type Picture } from "../state/pictures.ts";
 import { RemoteImage } from "../parts/remote_image.tsx";
 
@@ -44,6 +45,7 @@ export function EmptyPhotograph() {
             <StructureIcon />
             <span class="place-call">Drop a photograph</span>
             <span class="place-hint">or click to choose, or paste</span>
+            <span class="place-hint">{kindNames}; what is transparent becomes white</span>
           </span>
         </DropZone>
         <Fault id="photograph" text={photographFault.value} />

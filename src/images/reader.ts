@@ -56,7 +56,10 @@ export async function readImage(
     if (kind !== "webp") return { raster: await readByMagick(bytes, options), remarks };
     const frame = firstFrame(bytes);
     if (frame !== null) options.check(frame.canvas);
-    const still = await readByMagick(frame?.file ?? bytes, frame === null ? options : { ...options, check: within(frame.canvas) });
+    const still = await readByMagick(
+      frame?.file ?? bytes,
+      frame === null ? options : { ...options, check: within(frame.canvas) },
+    );
     const raster = frame === null ? still : onCanvas(still, frame);
     return { raster: { ...raster, orientation: orientationOf(bytes) }, remarks };
   } catch (error) {

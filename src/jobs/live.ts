@@ -221,10 +221,13 @@ export async function openLive(options: LiveOptions): Promise<Live> {
           `The job has no picture ${name}: it is of kind ${kind}, and has ${INPUTS[kind].join(" and ")}`,
         );
       }
-      return await ofJob(id, async () =>
-        format === undefined
-          ? await served(files.jobFile(id, name), "application/octet-stream")
-          : await served(await shownInput(id, name, format), `image/${format}`));
+      return await ofJob(
+        id,
+        async () =>
+          format === undefined
+            ? await served(files.jobFile(id, name), "application/octet-stream")
+            : await served(await shownInput(id, name, format), `image/${format}`),
+      );
     },
     show: pictures.show,
     async apply(id, upload, format) {

@@ -198,7 +198,9 @@ export function addJobs(shared: Shared): void {
       const sent = await service.input(id, name, format);
       const instead = format === undefined ? await shownInstead(c, sent.path) : undefined;
       const served = instead === undefined ? sent : await service.input(id, name, instead);
-      const type = served.type === "application/octet-stream" ? pictureTypeOf(await beginning(served.path)) ?? served.type : served.type;
+      const type = served.type === "application/octet-stream"
+        ? pictureTypeOf(await beginning(served.path)) ?? served.type
+        : served.type;
       return await sendFile(c, { ...served, type }, { name: `${name}-${id}`, disposition: "inline", kept: true });
     });
   }

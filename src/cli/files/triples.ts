@@ -45,7 +45,8 @@ export async function findTriples(folder: string): Promise<TripleFiles[]> {
 function partsOf(names: readonly string[]): Record<Part, string[]> {
   const found: Record<Part, string[]> = { structure: [], appearance: [], result: [] };
   for (const name of names) {
-    const part = /^(structure|appearance|result)\.(?:png|jpe?g|webp|avif|hei[cf]|tiff?|gif|bmp|jxl)$/i.exec(name)?.[1].toLowerCase();
+    const part = /^(structure|appearance|result)\.(?:png|jpe?g|webp|avif|hei[cf]|tiff?|gif|bmp|jxl)$/i.exec(name)?.[1]
+      .toLowerCase();
     if (part !== undefined) found[part as Part].push(name);
   }
   return found;

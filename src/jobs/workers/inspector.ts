@@ -51,7 +51,10 @@ async function perform(task: Task, plans: Plans, log: (text: string) => void): P
       return await inspect(task, plans, log);
     case "convert": {
       const ours = { label: "the result", maxPixels: Infinity };
-      const picture = await decodeImage(await Deno.readFile(task.from), task.of === "result" ? ours : { label: "image" });
+      const picture = await decodeImage(
+        await Deno.readFile(task.from),
+        task.of === "result" ? ours : { label: "image" },
+      );
       try {
         refuseLongWebp(picture, task.format);
         return await writeWhole(task.to, await encodeImage(picture, task.format));

@@ -24,7 +24,11 @@ export interface PictureCalls {
   /** Has the inspector look at pictures. @throws Fault */
   inspect(task: Extract<Task, { task: "inspect" }>): Promise<void>;
   /** Writes a picture in another format, once for all who ask at the same time. */
-  convert(from: string, to: string, options: { readonly format: ImageFormatName; readonly of: "result" | "image" }): Promise<void>;
+  convert(
+    from: string,
+    to: string,
+    options: { readonly format: ImageFormatName; readonly of: "result" | "image" },
+  ): Promise<void>;
   /** Writes the upload's file `image` as it is read: upright, in sRGB, on white. */
   show(upload: Upload, format: ImageFormatName): Promise<Served>;
   /** Renders the upload's file `image` with this generator. */
@@ -79,7 +83,10 @@ export function openPictureCalls({ inspector, models, work }: PictureCallsOption
     },
     async show({ folder }, format) {
       const to = join(folder, `shown.${SUFFIX[format]}`);
-      await inspector.call({ task: "convert", from: join(folder, "image"), to, format, of: "image" }, blaming(["image"]));
+      await inspector.call(
+        { task: "convert", from: join(folder, "image"), to, format, of: "image" },
+        blaming(["image"]),
+      );
       return await served(to, `image/${format}`);
     },
     async apply(generator, upload, format) {

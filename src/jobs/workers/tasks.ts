@@ -61,17 +61,20 @@ async function features(task: Extract<Task, { task: "features" }>, warm: Warm): 
   const recipe: Recipe = task.recipe;
   const layers = wantedLayers(task.layers, depth);
   refuse([layersProblem(layers, { model, depth })]);
-  const features = await withPicture(task.picture, (picture) =>
-    warm.withRuntime((runtime, memoryLimit) =>
-      extractFeatures(runtime, {
-        extractor,
-        picture,
-        layers,
-        ...vitSize(recipe, native),
-        resize: recipe.resize,
-        memoryLimit,
-      })
-    ));
+  const features = await withPicture(
+    task.picture,
+    (picture) =>
+      warm.withRuntime((runtime, memoryLimit) =>
+        extractFeatures(runtime, {
+          extractor,
+          picture,
+          layers,
+          ...vitSize(recipe, native),
+          resize: recipe.resize,
+          memoryLimit,
+        })
+      ),
+  );
   await writeSafetensors(task.out, features.tensors, { metadata: featureMetadata(features, model) });
 }
 

@@ -198,7 +198,8 @@ function picture(description: string): object {
     type: "string",
     format: "binary",
     contentMediaType: "application/octet-stream",
-    description: `${description}: ${kindNames}, at most 25 MB and 64 megapixels, at least 32 pixels a side. Of several pictures in a file the first counts; transparency is laid on white`,
+    description:
+      `${description}: ${kindNames}, at most 25 MB and 64 megapixels, at least 32 pixels a side. Of several pictures in a file the first counts; transparency is laid on white`,
   };
 }
 

@@ -17,6 +17,9 @@ export const assets: readonly string[] = [
   "src/web/dist",
 ];
 
+/** Programs of threads: no module imports them. */
+export const threads: readonly string[] = ["src/images/thread.ts"];
+
 /** Outlines of a typeface, and its licence within. */
 const lettersFile = "src/images/letters.json";
 

@@ -8,7 +8,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { lineOf, listedCommands } from "../src/cli/launch.ts";
-import { assets, buildPage, root, shippedPackages } from "./assets.ts";
+import { assets, buildPage, root, shippedPackages, threads } from "./assets.ts";
 
 /** Deno's names of platforms, and the files made for them. */
 export const targets: Readonly<Record<string, string>> = {
@@ -37,7 +37,7 @@ export function compileArguments(target: string, { out, left }: { out: string; l
     "--output",
     out,
     ...permissions(),
-    ...assets.flatMap((path) => ["--include", path]),
+    ...[...assets, ...threads].flatMap((path) => ["--include", path]),
     ...left.flatMap((path) => ["--exclude", path]),
     "main.ts",
   ];

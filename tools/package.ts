@@ -1,6 +1,6 @@
 /**
  * `deno task package`: one executable file for Linux on x86-64 that needs neither Deno nor Node nor a network: package_header.sh, then a compressed archive of Deno itself, the
- * program bundled into one module, and what it ships with. The same sources give the same bytes. Built on Linux, by the Deno that will be in it.
+ * program bundled into modules (the reader of pictures apart, for it is large and not always needed), and what it ships with. The same sources give the same bytes. Built on Linux, by the Deno that will be in it.
  *
  *   deno task package [--out FILE]     default: out/splice-linux-x64
  */
@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { dirname, join, relative, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import config from "../deno.json" with { type: "json" };
-import { assets, buildPage, notices, output, root } from "./assets.ts";
+import { assets, buildPage, notices, output, root, threads } from "./assets.ts";
 
 /** What the header needs of a checkout, at the same places. */
 export const launching = ["src/cli/launch.sh", "src/cli/launch.txt"];
@@ -44,8 +44,9 @@ export async function pack(folder: string, out: string): Promise<number> {
 
 /** Fills the folder with what the user's cache will hold. */
 async function stage(folder: string): Promise<void> {
-  const bundle = join(folder, "splice.js");
-  await output(["bundle", "--quiet", "--frozen", "--platform", "deno", "--minify", "--output", bundle, "main.ts"]);
+  const how = ["--quiet", "--frozen", "--platform", "deno", "--minify", "--code-splitting", "--outdir", folder];
+  await output(["bundle", ...how, "main.ts", ...threads]);
+  await Deno.rename(join(folder, "main.js"), join(folder, "splice.js"));
   for (const path of [...launching, ...assets]) await copy(join(root, path), join(folder, path));
   await Deno.writeTextFile(join(folder, "NOTICES.txt"), await notices());
   await Deno.copyFile(Deno.execPath(), join(folder, "deno"));

@@ -1,16 +1,24 @@
 /**
- * EXIF orientation: which way up a PNG is (Deno's decoder heeds it in JPEG and WebP alone), and how a picture is turned upright. Nothing here throws: unreadable means
- * "as if not said".
+ * EXIF orientation: which way up a PNG or a WebP picture is (of other kinds their decoders tell) and where its pixels lie upright. The page asks here too, because
+ * browsers do not heed all of it. Nothing here throws: unreadable means "as if not said".
  */
-import type { Picture } from "./picture.ts";
-
-/** The EXIF orientation (1..8) in a PNG's eXIf chunk; 1 where there is none or it makes no sense. */
-export function pngOrientation(bytes: Uint8Array): number {
+/** The EXIF orientation (1..8) in a PNG's eXIf chunk or a WebP's EXIF chunk, wherever it stands; 1 where there is none or it makes no sense, and for other kinds. */
+export function orientationOf(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 8; at + 8 <= bytes.length; at += 12 + view.getUint32(at)) {
-    if (view.getUint32(at + 4) !== 0x65584966) continue; // eXIf
-    const length = Math.min(view.getUint32(at), bytes.length - at - 8);
-    return tiffOrientation(new DataView(bytes.buffer, bytes.byteOffset + at + 8, length));
+  const begins = (...values: number[]) => values.every((value, i) => bytes[i] === value);
+  const isPng = begins(0x89, 0x50, 0x4e, 0x47);
+  if (!isPng && !begins(0x52, 0x49, 0x46, 0x46)) return 1;
+  for (let at = isPng ? 8 : 12; at + 8 <= bytes.length;) {
+    const length = isPng ? view.getUint32(at) : view.getUint32(at + 4, true);
+    const name = view.getUint32(isPng ? at + 4 : at);
+    if (name === (isPng ? 0x65584966 : 0x45584946)) { // eXIf, EXIF
+      const body = bytes.subarray(at + 8, at + 8 + Math.min(length, bytes.length - at - 8));
+      const from = body[0] === 0x45 ? 6 : 0; // some write JPEG's "Exif\0\0" before it
+      return tiffOrientation(
+        new DataView(body.buffer, body.byteOffset + Math.min(from, body.length), Math.max(0, body.length - from)),
+      );
+    }
+    at += isPng ? 12 + length : 8 + length + length % 2;
   }
   return 1;
 }
@@ -32,23 +40,21 @@ function tiffOrientation(tiff: DataView): number {
   return 1;
 }
 
-/** Turns a picture stored with EXIF `orientation` (1..8) upright. */
-export function orient(picture: Picture, orientation: number): Picture {
-  if (orientation === 1) return picture;
-  const { width: w, height: h, data } = picture;
+/** Where pixels that are stored with EXIF `orientation` (1..8) lie upright: the one at x, y of the file at `first + x * alongX + y * alongY` of a picture this wide and high. */
+export interface Placement {
+  readonly width: number;
+  readonly height: number;
+  readonly first: number;
+  readonly alongX: number;
+  readonly alongY: number;
+}
+
+export function placement({ width: w, height: h }: { width: number; height: number }, orientation: number): Placement {
   const turned = orientation >= 5; // rows are stored as columns
-  const mirrorX = [2, 3, 7, 8].includes(orientation); // applied to stored x, y
+  const mirrorX = [2, 3, 7, 8].includes(orientation); // of what is stored
   const mirrorY = [3, 4, 6, 7].includes(orientation);
   const [width, height] = turned ? [h, w] : [w, h];
-  const out = new Float32Array(data.length);
-  for (let c = 0; c < 3; c++) {
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const [sx, sy] = turned ? [y, x] : [x, y];
-        const from = (c * h + (mirrorY ? h - 1 - sy : sy)) * w + (mirrorX ? w - 1 - sx : sx);
-        out[(c * height + y) * width + x] = data[from];
-      }
-    }
-  }
-  return { width, height, data: out };
+  const [x, y] = turned ? [width, 1] : [1, width];
+  const first = (mirrorX ? (w - 1) * x : 0) + (mirrorY ? (h - 1) * y : 0);
+  return { width, height, first, alongX: mirrorX ? -x : x, alongY: mirrorY ? -y : y };
 }

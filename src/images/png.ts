@@ -3,15 +3,7 @@
  * OffscreenCanvas whole (its BMP drops the alpha of grey pictures and refuses 16 bits); users' PNG files are decoded by Deno, never here. So anything else
  * in the file is our own bug, not the user's. (The package fast-png 8.0 gives the same pixels in about the same time, for three packages in place of these lines.)
  */
-
-/** Pixels as stored: `samples` interleaved [height, width, channels] in 0..`max`; channels 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; alpha straight. */
-export interface Raster {
-  readonly width: number;
-  readonly height: number;
-  readonly channels: 1 | 2 | 3 | 4;
-  readonly max: 255 | 65535;
-  readonly bytes: Uint8Array;
-}
+import type { Raster } from "./raster.ts";
 
 const channelsOf: Readonly<Record<number, Raster["channels"]>> = { 0: 1, 2: 3, 4: 2, 6: 4 };
 
@@ -41,6 +33,8 @@ export async function readPng(file: Uint8Array<ArrayBuffer>): Promise<Raster> {
     channels,
     max: depth === 8 ? 255 : 65535,
     bytes: unfilter(filtered, width * pixel, height, pixel),
+    orientation: 1,
+    colours: null,
   };
 }
 
@@ -58,7 +52,7 @@ async function inflate(packed: readonly Uint8Array<ArrayBuffer>[], size: number)
 }
 
 /** Undoes the per-row prediction (PNG specification, section 9); each row of `filtered` is one filter byte and `stride` bytes. */
-function unfilter(filtered: Uint8Array, stride: number, height: number, pixel: number): Uint8Array {
+function unfilter(filtered: Uint8Array, stride: number, height: number, pixel: number): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(height * stride);
   for (let y = 0; y < height; y++) {
     const filter = filtered[y * (stride + 1)];

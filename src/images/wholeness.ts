@@ -1,9 +1,10 @@
 /** Whether a file is all there, read straight from its bytes, because Deno's decoder fills what a JPEG lacks with grey. Nothing here throws: unreadable means "as if whole". */
+import type { Kind } from "./kinds.ts";
 
-/** Is the file of this type all there, as far as its outermost structure tells? A PNG is taken on trust: the decoder refuses a short one. */
-export function isWhole(bytes: Uint8Array, type: string): boolean {
-  switch (type) {
-    case "jpg":
+/** Is the file of this kind all there, as far as its outermost structure tells? A PNG is taken on trust: the decoder refuses a short one. */
+export function isWhole(bytes: Uint8Array, kind: Kind): boolean {
+  switch (kind) {
+    case "jpeg":
       return jpegIsWhole(bytes);
     case "webp": // "RIFF", then the length of what follows
       return bytes.length >= 8 && bytes.length >= 8 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(4, true);

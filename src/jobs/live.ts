@@ -19,7 +19,7 @@ import { openStore } from "./local/store.ts";
 import { openSupervisor } from "./workers/supervisor.ts";
 import { tend } from "./workers/tended.ts";
 import { checkWebhookUrl, openWebhooks } from "./delivery/webhook.ts";
-import { INPUTS } from "./model/work.ts";
+import { type InputName, INPUTS } from "./model/work.ts";
 
 export interface LiveOptions {
   readonly dataFolder: string;
@@ -145,7 +145,16 @@ export async function openLive(options: LiveOptions): Promise<Live> {
     await Deno.stat(from);
     const to = files.jobFile(id, `result.${SUFFIX[format]}`);
     if (await Deno.stat(to).then(() => true, () => false)) return to;
-    await pictures.convert(from, to, format);
+    await pictures.convert(from, to, { format, of: "result" });
+    return to;
+  }
+  /** An input in another format, kept beside it. */
+  async function shownInput(id: string, name: InputName, format: ImageFormatName): Promise<string> {
+    const to = files.jobFile(id, `${name}.${SUFFIX[format]}`);
+    if (await Deno.stat(to).then(() => true, () => false)) return to;
+    const from = files.jobFile(id, name);
+    await Deno.stat(from);
+    await pictures.convert(from, to, { format, of: "image" });
     return to;
   }
 
@@ -204,7 +213,7 @@ export async function openLive(options: LiveOptions): Promise<Live> {
       generates(id);
       return await ofJob(id, () => served(files.jobFile(id, "generator.safetensors"), "application/octet-stream"));
     },
-    async input(id, name) {
+    async input(id, name, format) {
       const { kind } = record(id).job;
       if (!INPUTS[kind].includes(name)) {
         throw new Fault(
@@ -212,8 +221,15 @@ export async function openLive(options: LiveOptions): Promise<Live> {
           `The job has no picture ${name}: it is of kind ${kind}, and has ${INPUTS[kind].join(" and ")}`,
         );
       }
-      return await ofJob(id, () => served(files.jobFile(id, name), "application/octet-stream"));
+      return await ofJob(
+        id,
+        async () =>
+          format === undefined
+            ? await served(files.jobFile(id, name), "application/octet-stream")
+            : await served(await shownInput(id, name, format), `image/${format}`),
+      );
     },
+    show: pictures.show,
     async apply(id, upload, format) {
       generates(id);
       const generator = files.jobFile(id, "generator.safetensors");

@@ -1,5 +1,6 @@
 /**
- * What is answered at once, without a job: an extractor's features of a picture, pictures of what it sees, and a trained generator on another picture. A form comes in, a
+ * What is answered at once, without a job: an extractor's features of a picture, pictures of what it sees, a trained generator on another picture, and
+ * a photograph in a format that everything shows. A form comes in, a
  * file goes out, and nothing of either is kept.
  */
 import { createRoute, z } from "@hono/zod-openapi";
@@ -7,7 +8,7 @@ import type { Served, Upload } from "../jobs/model/service.ts";
 import { type LookName, lookNames } from "../splice/instruments/look_options.ts";
 import { file, picture, problems, uploadFaults } from "./answers/answers.ts";
 import type { Ask, Shared } from "./middleware/environment.ts";
-import { applyForm, type DocumentedForm, featuresForm, lookForm } from "./bodies/forms.ts";
+import { applyForm, type DocumentedForm, featuresForm, lookForm, previewForm } from "./bodies/forms.ts";
 import { chosenFormat } from "./jobs.ts";
 import { sendFile, type Sending } from "./answers/send.ts";
 
@@ -96,6 +97,25 @@ export function addCalls(shared: Shared): void {
       });
     });
   }
+
+  const preview = createRoute({
+    method: "post",
+    path: "/v1/preview",
+    tags,
+    summary: "A photograph as it is understood",
+    description:
+      "Upright, in sRGB, on white, of its own size: for what cannot show the photograph itself, as browsers cannot show HEIC and TIFF.",
+    request: { body: previewForm.body },
+    responses: { 200: inBestFormat, ...problems(...uploadFaults, "not_acceptable", "crashed") },
+  });
+  app.openapi(preview, (c) => {
+    const format = chosenFormat(c, undefined);
+    return answer(c, {
+      form: previewForm,
+      make: (upload) => service.show(upload, format),
+      sending: { name: "preview", disposition: "inline" },
+    });
+  });
 
   const apply = createRoute({
     method: "post",

@@ -3,6 +3,7 @@
  * address that problems name as their `type`.
  */
 import type { OpenAPIHono } from "@hono/zod-openapi";
+import { kindNames } from "../images/kinds.ts";
 import { Fault, type FaultCode, FAULTS } from "../jobs/model/job.ts";
 import { negotiate } from "./answers/accept.ts";
 import type { Env, Shared } from "./middleware/environment.ts";
@@ -21,9 +22,9 @@ const remedies: Readonly<Record<FaultCode, string>> = {
   no_result: "The job's `error` says why. Send the pictures again with what it asks for.",
   canceled: "Send it again if the result is wanted after all.",
   idempotency_conflict: "Use a new Idempotency-Key for a new request, or send the first request unchanged.",
-  payload_too_large: "Scale the picture down or save it as JPEG: a picture may have 25 MB.",
+  payload_too_large: "Scale the picture down, or save it with a lower quality: a picture may have 25 MB.",
   unsupported_body: "Send a form: multipart/form-data. With curl: -F structure=@photo.jpg.",
-  unsupported_type: "Send JPEG, PNG or WebP; the content counts, not the name.",
+  unsupported_type: `Send ${kindNames}; the content counts, not the name. /docs tells more of each kind.`,
   invalid_options: "`errors` names every field and what it must be.",
   too_large: "Scale the picture down: it may have 64 megapixels.",
   too_small: "Send a larger picture: both sides must have 32 pixels at least.",

@@ -1,13 +1,14 @@
 /** Jobs that exist: list, look, follow, cancel, remove, and fetch what belongs to them. What they are and become is decided elsewhere; this puts it on the wire. */
 import { createRoute, z } from "@hono/zod-openapi";
+import { mediaTypes, pictureTypeOf } from "../images/kinds.ts";
 import { statusSchema } from "../jobs/model/job.ts";
 import type { ImageFormatName } from "../jobs/model/messages.ts";
 import { negotiate } from "./answers/accept.ts";
 import { events, file, Job, jobParams, json, picture, problems, unchanged, whole } from "./answers/answers.ts";
 import type { Ask, Shared } from "./middleware/environment.ts";
 import { formatNames, formatOf, pictureTypes } from "./bodies/pictures.ts";
+import { shownInstead } from "./answers/shown.ts";
 import { beginning, sendFile } from "./answers/send.ts";
-import { pictureTypeOf } from "./bodies/sniff.ts";
 import { answerEvents } from "./answers/sse.ts";
 
 const tags = ["jobs"];
@@ -41,6 +42,8 @@ const wanted = z.object({
   format: z.enum(formatNames, { error: `it must be ${formatNames.join(" or ")}` }).optional()
     .describe("wins over the Accept header, for links"),
 });
+
+const shownAs = z.object({ format: wanted.shape.format.describe("default: as it was sent") });
 
 export function addJobs(shared: Shared): void {
   const { app, service } = shared;
@@ -180,13 +183,24 @@ export function addJobs(shared: Shared): void {
       summary: name === "image"
         ? "The photograph of an inversion, as it was sent"
         : `The ${name} picture of a transfer, as it was sent`,
-      request,
-      responses: { 200: file("The picture", ...pictureTypes), ...unchanged, ...problems("unknown_job", "not_found") },
+      description: "In a `format` that is asked for: as it was understood, upright, in sRGB, on white. " +
+        "So also, as JPEG, where the Accept header names pictures but not its kind, as browsers do not name HEIC.",
+      request: { ...request, query: shownAs },
+      responses: {
+        200: file("The picture", ...Object.values(mediaTypes)),
+        ...unchanged,
+        ...problems("unknown_job", "not_found", "invalid_options", "not_acceptable", "unavailable"),
+      },
     });
     app.openapi(input, async (c) => {
       const { id } = c.req.valid("param");
-      const served = await service.input(id, name);
-      const type = pictureTypeOf(await beginning(served.path)) ?? served.type;
+      const { format } = c.req.valid("query");
+      const sent = await service.input(id, name, format);
+      const instead = format === undefined ? await shownInstead(c, sent.path) : undefined;
+      const served = instead === undefined ? sent : await service.input(id, name, instead);
+      const type = served.type === "application/octet-stream"
+        ? pictureTypeOf(await beginning(served.path)) ?? served.type
+        : served.type;
       return await sendFile(c, { ...served, type }, { name: `${name}-${id}`, disposition: "inline", kept: true });
     });
   }

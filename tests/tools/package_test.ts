@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { assets, buildPage, root } from "../../tools/assets.ts";
+import { assets, buildPage, root, threads } from "../../tools/assets.ts";
 import { compileArguments, permissions, superfluous, targets } from "../../tools/compile.ts";
 import { launching, pack } from "../../tools/package.ts";
 
@@ -153,7 +153,7 @@ Deno.test("compile: every target has its arguments, and what they include exists
     assert.equal(args.at(-1), "main.ts");
     assert.equal(args[args.indexOf("--target") + 1], target);
     const included = args.flatMap((arg, at) => args[at - 1] === "--include" ? [arg] : []);
-    assert.deepEqual(included, assets);
+    assert.deepEqual(included, [...assets, ...threads]);
   }
   await buildPage();
   for (const path of [...assets, "main.ts"]) await Deno.stat(join(root, path));

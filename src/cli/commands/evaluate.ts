@@ -41,7 +41,7 @@ export function addEvaluate(program: Command, finish: (code: number) => void): v
     .option("--result <file>", "what came out")
     .option(
       "--folder <folder>",
-      "many instead of one: each sub-folder holds structure.*, appearance.* and result.* (.png, .jpg or .webp); those that cannot be measured are named, and the others measured",
+      "many instead of one: each sub-folder holds structure.*, appearance.* and result.* (pictures of any kind that is read); those that cannot be measured are named, and the others measured",
     )
     .option("--masks <folder>", "write the foreground masks there, over the pictures");
   for (const { name, flag, description } of optionFlags()) {

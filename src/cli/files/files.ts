@@ -36,14 +36,15 @@ export function clashes(
   });
 }
 
-export async function readPicture(path: string): Promise<Picture> {
+/** Reads a photograph, scaled down to `longest` on the way where that is given; what had to be assumed of it is said on stderr. @throws Error, ImageError */
+export async function readPicture(path: string, longest?: number): Promise<Picture> {
   let bytes: Uint8Array<ArrayBuffer>;
   try {
     bytes = await Deno.readFile(path);
   } catch (cause) {
     throw new Error(`Cannot read ${path}: ${reasonOf(cause)}; check the path and its permissions`, { cause });
   }
-  return await decodeImage(bytes, { label: path });
+  return await decodeImage(bytes, { label: path, longest, remark: (text) => console.error(`splice: ${text}`) });
 }
 
 /** `path` is one that `formatProblem` has nothing against. @throws Error where it cannot be written, or does not fit the format */

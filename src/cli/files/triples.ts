@@ -26,7 +26,7 @@ export async function findTriples(folder: string): Promise<TripleFiles[]> {
       found[part].length === 1
         ? []
         : found[part].length === 0
-        ? [`no ${part}.png, .jpg or .webp is there`]
+        ? [`no picture ${part}.* is there`]
         : [`${found[part].join(" and ")} are both there`]
     );
     if (wrong.length > 0) problems.push(`Cannot use ${inside}: ${wrong.join("; ")}`);
@@ -35,7 +35,7 @@ export async function findTriples(folder: string): Promise<TripleFiles[]> {
   }
   if (triples.length === 0 && problems.length === 0) {
     problems.push(
-      `Cannot use --folder ${folder}: it has no sub-folder with structure, appearance and result (.png, .jpg or .webp)`,
+      `Cannot use --folder ${folder}: it has no sub-folder with structure, appearance and result (.jpg, .png, .webp, .heic, .avif, .tif, .gif, .bmp or .jxl)`,
     );
   }
   if (problems.length > 0) throw new UsageError(problems);
@@ -45,7 +45,8 @@ export async function findTriples(folder: string): Promise<TripleFiles[]> {
 function partsOf(names: readonly string[]): Record<Part, string[]> {
   const found: Record<Part, string[]> = { structure: [], appearance: [], result: [] };
   for (const name of names) {
-    const part = /^(structure|appearance|result)\.(?:png|jpe?g|webp)$/i.exec(name)?.[1].toLowerCase();
+    const part = /^(structure|appearance|result)\.(?:png|jpe?g|webp|avif|hei[cf]|tiff?|gif|bmp|jxl)$/i.exec(name)?.[1]
+      .toLowerCase();
     if (part !== undefined) found[part as Part].push(name);
   }
   return found;

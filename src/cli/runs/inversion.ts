@@ -1,7 +1,6 @@
 /**
  * One feature inversion from the command line, from a photograph to a picture: what `invert` does. Metrics, previews, checkpoints and Ctrl-C as in a transfer.
  */
-import { fitPicture } from "../../images/picture.ts";
 import {
   decodeInversion,
   encodeInversion,
@@ -33,8 +32,7 @@ export async function runInversion(job: InversionJob, voice: Voice): Promise<num
 async function invert(job: InversionJob, voice: Voice, signal: AbortSignal): Promise<number> {
   const began = performance.now();
   const { recipe } = job;
-  const whole = await readPicture(job.image);
-  const picture = recipe.size === undefined ? whole : fitPicture(whole, recipe.size);
+  const picture = await readPicture(job.image, recipe.size);
   const extractor = await openExtractor(recipe.model, job, voice.note);
   const { name: model, vit: { depth } } = extractor;
   const problem = layerProblem(recipe.layer, { model, depth });

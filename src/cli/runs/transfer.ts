@@ -1,5 +1,5 @@
 /** One transfer from the command line, from files to a picture: what `run` and `demo` do. */
-import { fitPicture, type Picture } from "../../images/picture.ts";
+import type { Picture } from "../../images/picture.ts";
 import {
   decodeCheckpoint,
   encodeCheckpoint,
@@ -37,10 +37,7 @@ export async function runTransfer(transfer: Transfer, voice: Voice): Promise<num
 async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSignal): Promise<number> {
   const began = performance.now();
   const { recipe } = transfer;
-  const picture = async (path: string) => {
-    const whole = await readPicture(path);
-    return recipe.size === undefined ? whole : fitPicture(whole, recipe.size);
-  };
+  const picture = (path: string) => readPicture(path, recipe.size);
   const structure = await picture(transfer.structure);
   checkSize({ path: transfer.out, flag: "--out" }, structure);
   const appearance = await picture(transfer.appearance);

@@ -62,7 +62,13 @@ const taskSchema = z.discriminatedUnion("task", [
       freed: z.number().describe("bytes that running jobs hold and will give back"),
     }).nullable(),
   }),
-  z.strictObject({ task: z.literal("convert"), from: path, to: path, format: imageFormatSchema }),
+  z.strictObject({
+    task: z.literal("convert"),
+    from: path,
+    to: path,
+    format: imageFormatSchema,
+    of: z.enum(["result", "image"]),
+  }),
 ]);
 export type Task = z.infer<typeof taskSchema>;
 

@@ -89,7 +89,10 @@ export interface JobService {
   result(id: string, format: ImageFormatName): Promise<Served>;
   preview(id: string): Promise<Served>;
   generator(id: string): Promise<Served>;
-  input(id: string, name: InputName): Promise<Served>;
+  /** A photograph of the job as it was sent, or, in a format that is named, as it was understood. */
+  input(id: string, name: InputName, format?: ImageFormatName): Promise<Served>;
+  /** The upload's file `image` as it is read: upright, in sRGB, on white; the answer lies in the upload's folder. */
+  show(upload: Upload, format: ImageFormatName): Promise<Served>;
   /** Renders the upload's file `image` with the generator of a job; the answer lies in the upload's folder. */
   apply(id: string, upload: Upload, format: ImageFormatName): Promise<Served>;
   /** Features of the upload's file `image`, safetensors in the upload's folder. Fields: model, layers, vit_side, vit_longest, resize. */

@@ -4,6 +4,7 @@
  */
 import { decodeImage, examineImage } from "../../images/decode.ts";
 import { encodeImage } from "../../images/encode.ts";
+import { releasePicture } from "../../images/picture.ts";
 import { planInversion } from "../../splice/instruments/inversion_program.ts";
 import { layerProblem } from "../../splice/instruments/look_options.ts";
 import type { StepCache } from "../../splice/transfer/step_cache.ts";
@@ -49,9 +50,17 @@ async function perform(task: Task, plans: Plans, log: (text: string) => void): P
     case "inspect":
       return await inspect(task, plans, log);
     case "convert": {
-      const picture = await decodeImage(await Deno.readFile(task.from), { label: "the result", maxPixels: Infinity });
-      refuseLongWebp(picture, task.format);
-      return await writeWhole(task.to, await encodeImage(picture, task.format));
+      const ours = { label: "the result", maxPixels: Infinity };
+      const picture = await decodeImage(
+        await Deno.readFile(task.from),
+        task.of === "result" ? ours : { label: "image" },
+      );
+      try {
+        refuseLongWebp(picture, task.format);
+        return await writeWhole(task.to, await encodeImage(picture, task.format));
+      } finally {
+        releasePicture(picture);
+      }
     }
     default:
       throw new Error(`Bug: the inspector was asked to ${task.task}`);

@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { type LookName, parseLook } from "../../splice/instruments/look_options.ts";
 import type { StoreOptions } from "../../weights/store/store.ts";
+import type { CallOptions } from "./calls.ts";
 import { findModelForJob } from "./find_model.ts";
 import { readFeatureFields } from "../model/feature_fields.ts";
 import { Fault } from "../model/job.ts";
@@ -23,7 +24,13 @@ export interface PictureCalls {
   /** Has the inspector look at pictures. @throws Fault */
   inspect(task: Extract<Task, { task: "inspect" }>): Promise<void>;
   /** Writes a picture in another format, once for all who ask at the same time. */
-  convert(from: string, to: string, format: ImageFormatName): Promise<void>;
+  convert(
+    from: string,
+    to: string,
+    options: { readonly format: ImageFormatName; readonly of: "result" | "image" },
+  ): Promise<void>;
+  /** Writes the upload's file `image` as it is read: upright, in sRGB, on white. */
+  show(upload: Upload, format: ImageFormatName): Promise<Served>;
   /** Renders the upload's file `image` with this generator. */
   apply(generator: string, upload: Upload, format: ImageFormatName): Promise<Served>;
   features(upload: Upload, fields: Readonly<Record<string, unknown>>): Promise<Served>;
@@ -38,20 +45,23 @@ export const SUFFIX: Readonly<Record<ImageFormatName, string>> = { png: "png", j
 /** No picture within the limits takes this long to look at or to write, in ms. */
 const INSPECTION = 120_000;
 
+/** What brings down two of the inspector's processes, or holds one up for ever, is taken for damaged. */
+function blaming(fields: readonly string[]): CallOptions {
+  return {
+    limit: INSPECTION,
+    blame(why) {
+      const named = fields.join(" and ");
+      const message = `Cannot use ${named}: ${why}; save the picture anew with another program, or smaller`;
+      return new Fault("damaged", message, { errors: fields.map((field) => ({ field, message })) });
+    },
+  };
+}
+
 export function openPictureCalls({ inspector, models, work }: PictureCallsOptions): PictureCalls {
   const conversions = new Map<string, Promise<void>>();
 
-  /** What brings down two of the inspector's processes, or holds one up for ever, is taken for damaged. */
   async function inspect(task: Extract<Task, { task: "inspect" }>): Promise<void> {
-    const fields = task.pictures.map(({ field }) => field);
-    await inspector.call(task, {
-      limit: INSPECTION,
-      blame(why) {
-        const named = fields.join(" and ");
-        const message = `Cannot use ${named}: ${why}; save the picture anew with another program, or smaller`;
-        return new Fault("damaged", message, { errors: fields.map((field) => ({ field, message })) });
-      },
-    });
+    await inspector.call(task, blaming(task.pictures.map(({ field }) => field)));
   }
 
   /** Has a GPU worker do a task on the upload's picture, once that has been found good. */
@@ -63,13 +73,21 @@ export function openPictureCalls({ inspector, models, work }: PictureCallsOption
 
   return {
     inspect,
-    async convert(from, to, format) {
+    async convert(from, to, options) {
       const running = conversions.get(to) ??
-        inspector.call({ task: "convert", from, to, format }, { limit: INSPECTION }).finally(() =>
+        inspector.call({ task: "convert", from, to, ...options }, { limit: INSPECTION }).finally(() =>
           conversions.delete(to)
         );
       conversions.set(to, running);
       await running;
+    },
+    async show({ folder }, format) {
+      const to = join(folder, `shown.${SUFFIX[format]}`);
+      await inspector.call(
+        { task: "convert", from: join(folder, "image"), to, format, of: "image" },
+        blaming(["image"]),
+      );
+      return await served(to, `image/${format}`);
     },
     async apply(generator, upload, format) {
       const out = join(upload.folder, `result.${SUFFIX[format]}`);

@@ -4,6 +4,7 @@
  */
 import { decodeImage } from "../../images/decode.ts";
 import { encodeImage } from "../../images/encode.ts";
+import { type Picture, releasePicture } from "../../images/picture.ts";
 import { applyGenerator } from "../../splice/transfer/apply.ts";
 import { generatorSlab } from "../../splice/transfer/checkpoint.ts";
 import { extractFeatures, featureMetadata, layersProblem, wantedLayers } from "../../splice/instruments/features.ts";
@@ -26,13 +27,13 @@ export async function perform(task: Task, warm: Warm): Promise<void> {
   switch (task.task) {
     case "apply": {
       const slab = generatorSlab((await loadWeights(task.generator)).tensors, "the job's generator");
-      const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });
-      refuseLongWebp(picture, task.format);
-      const rendered = await warm.withRuntime((runtime, memoryLimit) =>
-        applyGenerator(runtime, { slab, picture, memoryLimit })
-      );
-      await writeWhole(task.out, await encodeImage(rendered, task.format));
-      return;
+      return await withPicture(task.picture, async (picture) => {
+        refuseLongWebp(picture, task.format);
+        const rendered = await warm.withRuntime((runtime, memoryLimit) =>
+          applyGenerator(runtime, { slab, picture, memoryLimit })
+        );
+        await writeWhole(task.out, await encodeImage(rendered, task.format));
+      });
     }
     case "features":
       return await features(task, warm);
@@ -43,6 +44,16 @@ export async function perform(task: Task, warm: Warm): Promise<void> {
   }
 }
 
+/** The photograph may be large: what it took is given back as soon as the answer is on the disk. */
+async function withPicture<T>(path: string, use: (picture: Picture) => Promise<T>): Promise<T> {
+  const picture = await decodeImage(await Deno.readFile(path), { label: "image" });
+  try {
+    return await use(picture);
+  } finally {
+    releasePicture(picture);
+  }
+}
+
 async function features(task: Extract<Task, { task: "features" }>, warm: Warm): Promise<void> {
   const extractor = await warm.extractor(task.model);
   const { depth, native } = extractor.vit;
@@ -50,16 +61,19 @@ async function features(task: Extract<Task, { task: "features" }>, warm: Warm): 
   const recipe: Recipe = task.recipe;
   const layers = wantedLayers(task.layers, depth);
   refuse([layersProblem(layers, { model, depth })]);
-  const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });
-  const features = await warm.withRuntime((runtime, memoryLimit) =>
-    extractFeatures(runtime, {
-      extractor,
-      picture,
-      layers,
-      ...vitSize(recipe, native),
-      resize: recipe.resize,
-      memoryLimit,
-    })
+  const features = await withPicture(
+    task.picture,
+    (picture) =>
+      warm.withRuntime((runtime, memoryLimit) =>
+        extractFeatures(runtime, {
+          extractor,
+          picture,
+          layers,
+          ...vitSize(recipe, native),
+          resize: recipe.resize,
+          memoryLimit,
+        })
+      ),
   );
   await writeSafetensors(task.out, features.tensors, { metadata: featureMetadata(features, model) });
 }
@@ -71,11 +85,12 @@ async function lookAt(task: LookTask, warm: Warm): Promise<void> {
   const extractor = await warm.extractor(task.model);
   const { vit } = extractor;
   refuse(lookProblems(look, { model: modelName(task.model), ...vit }));
-  const picture = await decodeImage(await Deno.readFile(task.picture), { label: "image" });
-  refuse([tooMuch(look, { vit, picture, mostPatches: MOST_PATCHES })]);
-  const { painted } = await warm.withRuntime((runtime, memoryLimit) =>
-    paintLook(runtime, { look, extractor, picture, memoryLimit })
-  );
-  refuseLongWebp(painted, format);
-  await writeWhole(out, await encodeImage(painted, format));
+  await withPicture(task.picture, async (picture) => {
+    refuse([tooMuch(look, { vit, picture, mostPatches: MOST_PATCHES })]);
+    const { painted } = await warm.withRuntime((runtime, memoryLimit) =>
+      paintLook(runtime, { look, extractor, picture, memoryLimit })
+    );
+    refuseLongWebp(painted, format);
+    await writeWhole(out, await encodeImage(painted, format));
+  });
 }

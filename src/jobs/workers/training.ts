@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import type { Runtime } from "../../engine/mod.ts";
 import { decodeImage } from "../../images/decode.ts";
-import { fitPicture, type Picture } from "../../images/picture.ts";
+import type { Picture } from "../../images/picture.ts";
 import {
   type Checkpoint,
   decodeCheckpoint,
@@ -98,6 +98,5 @@ async function readInput(
   name: InputName,
   { folder, size }: { readonly folder: string; readonly size: number | undefined },
 ): Promise<Picture> {
-  const whole = await decodeImage(await Deno.readFile(join(folder, name)), { label: name });
-  return size === undefined ? whole : fitPicture(whole, size);
+  return await decodeImage(await Deno.readFile(join(folder, name)), { label: name, longest: size });
 }

@@ -1,4 +1,5 @@
 /** Files as answers: streamed from the disk, never held in memory, with what caches need to ask "still the same?". */
+import { BEGINNING } from "../../images/kinds.ts";
 import { Fault } from "../../jobs/model/job.ts";
 import type { Served } from "../../jobs/model/service.ts";
 import type { Ask } from "../middleware/environment.ts";
@@ -18,6 +19,12 @@ const endings: Readonly<Record<string, string>> = {
   "image/png": "png",
   "image/jpeg": "jpg",
   "image/webp": "webp",
+  "image/heic": "heic",
+  "image/avif": "avif",
+  "image/tiff": "tif",
+  "image/gif": "gif",
+  "image/bmp": "bmp",
+  "image/jxl": "jxl",
   "application/octet-stream": "safetensors",
 };
 
@@ -57,7 +64,7 @@ export function knows(c: Ask, tag: string): boolean {
 /** The first bytes of a file, as many as tell what it is. @throws Fault not_found if the file has gone in the meantime */
 export async function beginning(path: string): Promise<Uint8Array> {
   using file = await open(path, undefined);
-  const bytes = new Uint8Array(16);
+  const bytes = new Uint8Array(BEGINNING);
   return bytes.subarray(0, await file.read(bytes) ?? 0);
 }
 

@@ -2,6 +2,7 @@
  * The forms that this server takes: their pictures, their plain fields, what is wrong with these, and how OpenAPI documents them. The options' types, defaults, bounds and
  * help come from the schema that the command line uses too.
  */
+import { kindNames } from "../../images/kinds.ts";
 import { z } from "zod";
 import { FEATURE_FIELDS, readFeatureFields } from "../../jobs/model/feature_fields.ts";
 import { Fault, type FieldError } from "../../jobs/model/job.ts";
@@ -158,19 +159,21 @@ export const featuresForm: DocumentedForm = {
   }),
 };
 
-/** One picture. */
-export const applyForm: DocumentedForm = {
-  files: ["image"],
-  check: (fields) =>
-    Object.keys(fields).map((field) => ({
-      field,
-      message: `Cannot use ${JSON.stringify(field.slice(0, 60))}: image is all that is taken`,
-    })),
-  body: bodyOf("A photograph of any size.", {
-    properties: { image: picture("the photograph to render") },
-    required: ["image"],
-  }),
-};
+export const applyForm = pictureForm("A photograph of any size.", "the photograph to render");
+export const previewForm = pictureForm("A photograph.", "the photograph to be shown");
+
+/** One picture, and nothing else. */
+function pictureForm(about: string, image: string): DocumentedForm {
+  return {
+    files: ["image"],
+    check: (fields) =>
+      Object.keys(fields).map((field) => ({
+        field,
+        message: `Cannot use ${JSON.stringify(field.slice(0, 60))}: image is all that is taken`,
+      })),
+    body: bodyOf(about, { properties: { image: picture(image) }, required: ["image"] }),
+  };
+}
 
 function bodyOf(
   description: string,
@@ -195,7 +198,8 @@ function picture(description: string): object {
     type: "string",
     format: "binary",
     contentMediaType: "application/octet-stream",
-    description: `${description}: JPEG, PNG or WebP, at most 25 MB and 64 megapixels, at least 32 pixels a side`,
+    description:
+      `${description}: ${kindNames}, at most 25 MB and 64 megapixels, at least 32 pixels a side. Of several pictures in a file the first counts; transparency is laid on white`,
   };
 }
 

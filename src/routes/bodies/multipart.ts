@@ -214,7 +214,7 @@ function asFault(error: unknown, { limits, name }: { limits: PartLimits; name: s
     const field = name ?? "a part of the upload";
     const detail = `Cannot take ${field}: it has more than ${
       megabytes(limits.partBytes)
-    }. Scale the picture down, or save it as JPEG.`;
+    }. Scale the picture down, or save it with a lower quality.`;
     return new Fault("payload_too_large", detail, name === null ? {} : { errors: [{ field, message: detail }] });
   }
   if (error instanceof MaxTotalSizeExceededError) return bodyTooLarge(limits.totalBytes);
@@ -229,7 +229,7 @@ const bodyTooLarge = (limit: number) =>
     "payload_too_large",
     `Cannot take the upload: all of it must be at most ${
       megabytes(limit)
-    }. Scale the pictures down, or save them as JPEG.`,
+    }. Scale the pictures down, or save them with a lower quality.`,
   );
 
 const malformed = (why: string, cause?: unknown) =>

@@ -2,11 +2,11 @@
  * Takes in a form with pictures: reads it part by part, writes the files where the service says, and refuses with everything that is wrong at once. Invariant: what it
  * throws has left nothing behind, and at most a fixed number of forms is being received at any time, which bounds memory.
  */
+import { kindNames, kindOf, remedyFor, semblance } from "../../images/kinds.ts";
 import { Fault, type FieldError } from "../../jobs/model/job.ts";
 import type { JobService, Upload } from "../../jobs/model/service.ts";
 import { type Part, type PartLimits, readParts } from "./multipart.ts";
 import { invalid } from "./refusal.ts";
-import { pictureTypeOf, semblance } from "./sniff.ts";
 
 /** What a form may hold. */
 export interface Form {
@@ -112,7 +112,7 @@ async function readForm(
     if (twice) errors.push({ field: name, message: `Cannot use ${shown(name)} twice: send it once` });
     else if (form.files.includes(name)) {
       files.add(name);
-      if (pictureTypeOf(bytes) === null) strange.push({ field: name, message: whyNot(part) });
+      if (kindOf(bytes) === null) strange.push({ field: name, message: whyNot(part) });
       else if (errors.length + strange.length === 0) await (await open()).write(name, bytes);
     } else if (part.filename !== null) files.add(name);
     else {
@@ -135,7 +135,7 @@ async function readForm(
   for (const name of wanted ?? []) {
     if (files.has(name)) continue;
     const message =
-      `Cannot go on without ${name}: it must be a JPEG, PNG or WebP file. With curl: -F ${name}=@photo.jpg`;
+      `Cannot go on without ${name}: it must be a picture file: ${kindNames}. With curl: -F ${name}=@photo.jpg`;
     errors.push({ field: name, message });
   }
   errors.push(...form.check(given).filter(({ field }) => !errors.some((other) => other.field === field)));
@@ -147,7 +147,7 @@ async function readForm(
 function whyNot({ name, filename, bytes }: Part): string {
   const why = filename === null && bytes.length > 0 && bytes.length < 4096
     ? `it came as text; send the file itself. With curl: -F ${name}=@photo.jpg, with the @`
-    : `it is ${semblance(bytes)}, and must be a JPEG, PNG or WebP picture`;
+    : `it is ${semblance(bytes)}; ${remedyFor(bytes)}`;
   return `Cannot use ${name}: ${why}`;
 }
 

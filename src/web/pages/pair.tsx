@@ -6,6 +6,7 @@ import { examples } from "../state/examples.ts";
 import { useGivenFiles } from "../parts/given_files.ts";
 import { AppearanceIcon, StructureIcon, SwapIcon } from "../parts/icons.tsx";
 import { PictureCaption } from "../parts/picture_caption.tsx";
+import { kindNames } from "../../images/kinds.ts";
 import { RemoteImage } from "../parts/remote_image.tsx";
 
 const words = {
@@ -92,6 +93,7 @@ function Place({ part }: { part: Part }) {
                 <Icon />
                 <span class="place-call">Drop a photograph</span>
                 <span class="place-hint">or click to choose, or paste</span>
+                <span class="place-hint">{kindNames}; what is transparent becomes white</span>
               </span>
             </>
           )}

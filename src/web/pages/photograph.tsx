@@ -7,6 +7,7 @@ import { StructureIcon } from "../parts/icons.tsx";
 import { choosePhotograph, fetchPhotograph, photographFault, setPhotograph } from "../state/look_draft.ts";
 import { PictureCaption } from "../parts/picture_caption.tsx";
 import type { Picture } from "../state/pictures.ts";
+import { kindNames } from "../../images/kinds.ts";
 import { RemoteImage } from "../parts/remote_image.tsx";
 
 function take(files: readonly File[]): void {
@@ -27,6 +28,7 @@ export function EmptyPhotograph() {
             <StructureIcon />
             <span class="place-call">Drop a photograph</span>
             <span class="place-hint">or click to choose, or paste</span>
+            <span class="place-hint">{kindNames}; what is transparent becomes white</span>
           </span>
         </DropZone>
         <Fault id="photograph" text={photographFault.value} />

@@ -28,7 +28,8 @@ export function useImage(url: string | null): LoadedImage {
     let owned: string | null = null;
     async function load(address: string): Promise<void> {
       if (key !== null) {
-        const response = await call(address, { signal: loading.signal });
+        const headers = { Accept: "image/webp,image/png,image/jpeg,image/gif" }; // as an img says what it shows
+        const response = await call(address, { signal: loading.signal, headers });
         address = owned = URL.createObjectURL(await response.blob());
       }
       const image = new Image();

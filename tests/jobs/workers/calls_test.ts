@@ -4,7 +4,7 @@ import { type CallsOptions, openCalls } from "../../../src/jobs/workers/calls.ts
 import { Fault } from "../../../src/jobs/model/job.ts";
 import type { Task, ToWorker } from "../../../src/jobs/model/messages.ts";
 
-const task = (name: string): Task => ({ task: "convert", from: name, to: name, format: "png" });
+const task = (name: string): Task => ({ task: "convert", from: name, to: name, format: "png", of: "result" });
 
 function at(options: Partial<CallsOptions> = {}) {
   const asked: string[] = [];

@@ -1,5 +1,5 @@
 /**
- * Five hundred damaged pictures through the real routes, the real creation of jobs and the real inspector: each is taken or refused with words about its field, nothing goes
+ * Seven hundred damaged pictures of all kinds through the real routes, the real creation of jobs and the real inspector: each is taken or refused with words about its field, nothing goes
  * wrong inside, and the inspector is there for the next one.
  */
 import assert from "node:assert/strict";
@@ -9,14 +9,22 @@ import { type DamagedFile, damagedFiles } from "../../support/weights/damage.ts"
 import { withLiveApp } from "../../support/routes/live_app.ts";
 import { tinyPicture } from "../../support/splice/tiny.ts";
 
-const COUNT = 500;
+const COUNT = 700;
 const AT_ONCE = 6;
 
 const fixtures = new URL("../../fixtures/images/", import.meta.url).pathname;
 const stored = [...Deno.readDirSync(fixtures)].map(({ name }) => name).filter((name) => /\.(png|jpg|webp)$/.test(name));
+const kinds = `${fixtures}kinds/`;
+const others = [...Deno.readDirSync(kinds)].map(({ name }) => name).filter((name) => /\.(?!png$|mp4$)\w+$/.test(name));
 const good = tinyPicture(64, 48, 1);
 const fresh = await Promise.all((["png", "jpeg", "webp"] as const).map((format) => encodeImage(good, format)));
-const whole = [...stored.sort().map((name) => Deno.readFileSync(fixtures + name)), ...fresh, ...fresh, ...fresh];
+const whole = [
+  ...stored.sort().map((name) => Deno.readFileSync(fixtures + name)),
+  ...others.sort().map((name) => Deno.readFileSync(kinds + name)),
+  ...fresh,
+  ...fresh,
+  ...fresh,
+];
 
 function formOf({ name, bytes }: DamagedFile): FormData {
   const form = new FormData();
@@ -28,7 +36,7 @@ function formOf({ name, bytes }: DamagedFile): FormData {
   return form;
 }
 
-Deno.test("damaged: 500 broken pictures are taken or refused by name; none goes wrong inside, and the inspector lives on", async () => {
+Deno.test("damaged: 700 broken pictures of all kinds are taken or refused by name; none goes wrong inside, and the inspector lives on", async () => {
   await withLiveApp({ queue: COUNT }, async ({ live, ask, logged, errors }) => {
     const files = damagedFiles(COUNT, whole, 20);
     const accepted: string[] = [];

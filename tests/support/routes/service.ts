@@ -139,9 +139,19 @@ async function openStage(options: { queue: number }): Promise<{ stage: Stage; cl
       generates(id);
       return await served(files.jobFile(id, "generator.safetensors"), "application/octet-stream");
     },
-    async input(id, name) {
+    async input(id, name, format) {
       if (!INPUTS[record(id).job.kind].includes(name)) throw new Fault("not_found", `The job has no picture ${name}`);
-      return await served(files.jobFile(id, name), "application/octet-stream");
+      return await served(
+        files.jobFile(id, name),
+        format === undefined ? "application/octet-stream" : `image/${format}`,
+      );
+    },
+    async show(upload, format) {
+      return await answer(upload, {
+        name: `shown.${format}`,
+        bytes: fixture(outcomes[format]),
+        type: `image/${format}`,
+      });
     },
     async apply(id, upload, format) {
       generates(id);

@@ -38,13 +38,19 @@ export async function downloaded(page: Page, press: Locator): Promise<{ name: st
   return { name: download.suggestedFilename(), head: String.fromCharCode(...bytes.subarray(0, 12)) };
 }
 
-/** Gives the page an example's bytes as a dropped or pasted file, given.jpg. */
-export async function handFile(page: Page, type: "drop" | "paste", selector: string): Promise<void> {
-  const bytes = (await Deno.readFile(example("sunset"))).toBase64();
+/** Gives the page a file as a dropped or pasted one, given.jpg: an example's, or the one at `path`, without a media type. */
+export async function handFile(
+  page: Page,
+  type: "drop" | "paste",
+  selector: string,
+  path?: string | URL,
+): Promise<void> {
+  const bytes = (await Deno.readFile(path ?? example("sunset"))).toBase64();
+  const mediaType = path === undefined ? "image/jpeg" : "";
   await page.evaluate(`{
     const data = new DataTransfer();
     const bytes = Uint8Array.from(atob("${bytes}"), (letter) => letter.charCodeAt(0));
-    data.items.add(new File([bytes], "given.jpg", { type: "image/jpeg" }));
+    data.items.add(new File([bytes], "given.jpg", { type: "${mediaType}" }));
     const options = { bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data };
     const event = new ${type === "drop" ? "DragEvent" : "ClipboardEvent"}("${type}", options);
     document.querySelector("${selector}").dispatchEvent(event);

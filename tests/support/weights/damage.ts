@@ -107,6 +107,17 @@ function traps(): DamagedFile[] {
     trap("only magic: JPEG", new Uint8Array([0xff, 0xd8, 0xff, 0xe0])),
     trap("only magic: JPEG, ended", new Uint8Array([0xff, 0xd8, 0xff, 0xd9])),
     trap("only magic: WebP", new TextEncoder().encode("RIFF\x04\0\0\0WEBP")),
+    trap("only magic: GIF", new TextEncoder().encode("GIF89a")),
+    trap("only magic: TIFF", new Uint8Array([0x49, 0x49, 42, 0])),
+    trap("only magic: HEIC", new TextEncoder().encode("\0\0\0\x18ftypheic\0\0\0\0mif1heic")),
+    trap("only magic: AVIF", new TextEncoder().encode("\0\0\0\x18ftypavif\0\0\0\0mif1avif")),
+    trap("only magic: JPEG XL", new Uint8Array([0xff, 0x0a])),
+    trap("GIF of 65535 x 65535", gifOf(65_535, 65_535)),
+    trap("GIF of 8000 x 8000 with nothing in it", gifOf(8000, 8000)),
+    trap("BMP of 40000 x 40000", bmpOf(40_000, 40_000)),
+    trap("BMP of 8000 x 8000 with nothing in it", bmpOf(8000, 8000)),
+    trap("TIFF of 100000 x 100000", tiffOf(100_000, 100_000)),
+    trap("TIFF of 7000 x 7000 with nothing in it", tiffOf(7000, 7000)),
     trap("JPEG of fill bytes", new Uint8Array(100_000).fill(0xff).with(1, 0xd8) as Bytes),
     sides(8000, 8000),
     sides(8000, 8000, { depth: 16, colour: 6 }),
@@ -151,6 +162,47 @@ function png(
   header.set([depth, colour, 0, 0, interlace], 8);
   const magic = new Uint8Array([0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10]);
   return joined(magic, chunk("IHDR", header), extra, chunk("IDAT", data), chunk("IEND", new Uint8Array()));
+}
+
+/** A screen of this size, and no frame. */
+function gifOf(width: number, height: number): Bytes {
+  const gif = new Uint8Array(14);
+  gif.set(new TextEncoder().encode("GIF89a"));
+  gif.set([width & 255, width >> 8, height & 255, height >> 8, 0x80], 6);
+  return joined(gif, new Uint8Array([0x2c, 0, 0, 0, 0, ...gif.subarray(6, 10), 0, 2, 1, 0, 0, 0x3b]));
+}
+
+function bmpOf(width: number, height: number): Bytes {
+  const bmp = new Uint8Array(80);
+  const view = new DataView(bmp.buffer);
+  view.setUint16(0, 0x424d);
+  view.setUint32(2, bmp.length, true);
+  view.setUint32(10, 54, true);
+  view.setUint32(14, 40, true);
+  view.setInt32(18, width, true);
+  view.setInt32(22, height, true);
+  view.setUint32(26, 0x180001, true);
+  return bmp;
+}
+
+/** One strip, deflated, with hardly a byte in it. */
+function tiffOf(width: number, height: number): Bytes {
+  const entries = [[256, width], [257, height], [258, 8], [259, 8], [262, 1], [273, 200], [277, 1], [278, height], [
+    279,
+    8,
+  ]];
+  const tiff = new Uint8Array(208);
+  const view = new DataView(tiff.buffer);
+  tiff.set([0x49, 0x49, 42, 0, 8]);
+  view.setUint16(8, entries.length, true);
+  entries.forEach(([tag, value], i) => {
+    view.setUint16(10 + 12 * i, tag, true);
+    view.setUint16(12 + 12 * i, 4, true);
+    view.setUint32(14 + 12 * i, 1, true);
+    view.setUint32(18 + 12 * i, value, true);
+  });
+  tiff.set(deflateSync(new Uint8Array(4)).subarray(0, 8), 200);
+  return tiff;
 }
 
 /** One bit a pixel, all black: a few kilobytes that become megabytes, and a good picture. */

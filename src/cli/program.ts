@@ -19,11 +19,13 @@ import { addRun } from "./commands/run.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSheet } from "./commands/sheet.ts";
 import { addSimilarity } from "./commands/similarity.ts";
+import { heedNohup } from "./terminal/signals.ts";
 import { EXIT, UsageError } from "./terminal/usage.ts";
 import { addWorker } from "./commands/worker.ts";
 
 /** Runs one command. Resolves to the exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted. */
 export async function main(args: readonly string[]): Promise<number> {
+  heedNohup();
   let code: number = EXIT.done;
   const finish = (result: number) => {
     code = result;

@@ -79,7 +79,7 @@ with_flags() { # with_flags USE NAME ARGUMENT...: calls USE with the flags of th
   "$use" "$@"
 }
 
-hangup_ignored() { [ "$(sh -c 'kill -HUP $$; echo alive' 2>/dev/null)" ]; } # as under nohup: what a shell ignores, its children do
+hangup_ignored() { [ -z "$(sh -c 'trap "echo heard" HUP; kill -HUP $$')" ]; } # as under nohup: what a shell finds ignored it cannot trap
 
 become_deno() { exec "$deno" run "$@"; }
 

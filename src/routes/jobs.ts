@@ -40,9 +40,9 @@ const place = {
 };
 
 const many = z.object({
-  jobs: z.string().regex(/^[\w-]{1,60}:\d{1,15}(,[\w-]{1,60}:\d{1,15}){0,31}$/, {
-    error: "it must be 1 to 32 times ID:AFTER, separated by commas",
-  }).describe("ID:AFTER for each job, separated by commas: the events after that id, 0 for all"),
+  jobs: z.string().regex(/^[\w-]{1,60}(:\d{1,15})?(,[\w-]{1,60}(:\d{1,15})?){0,31}$/, {
+    error: "it must be 1 to 32 times ID or ID:AFTER, separated by commas",
+  }).describe("ID:AFTER for each job, separated by commas: the events after that id; ID alone for all"),
 });
 
 const wanted = z.object({
@@ -131,7 +131,7 @@ export function addJobs(shared: Shared): void {
   });
   app.openapi(followMany, (c) => {
     const places = c.req.valid("query").jobs.split(",").map((place) => place.split(":"));
-    return answerEvents(c, joinFeeds(new Map(places.map(([id, after]) => [id, feedOf(id, Number(after))]))), shared);
+    return answerEvents(c, joinFeeds(new Map(places.map(([id, after]) => [id, feedOf(id, Number(after ?? 0))]))), shared);
   });
   /** Null where there is no such job. */
   function feedOf(id: string, after: number): Feed | null {

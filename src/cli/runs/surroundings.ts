@@ -21,6 +21,11 @@ export async function withRuntime<T>(
   use: (runtime: Runtime, memoryLimit: number | undefined) => Promise<T>,
 ): Promise<T> {
   const runtime = openRuntime(await openGpu());
+  if (runtime.gpu.info.opengl) {
+    console.error(
+      "splice: no Vulkan driver works here, so OpenGL computes: several times slower, and the first start takes minutes; `splice doctor` tells more",
+    );
+  }
   try {
     return await use(runtime, runtime.gpu.info.software ? Deno.systemMemoryInfo().available : undefined);
   } finally {

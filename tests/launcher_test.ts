@@ -225,6 +225,18 @@ echo "npm $*" >&2`,
   });
 });
 
+Deno.test("launcher: packages are fetched in one line, once for each deno.lock", async () => {
+  await withCheckout(echo, async ({ run, write }) => {
+    write("deno.lock", '{ "version": "5" }\n');
+    const first = await run(["help"]);
+    assert.equal(first.code, 5, first.err);
+    assert.equal(first.err, "splice: fetching the packages that deno.lock names through npm (once)\n");
+    assert.equal((await run(["help"])).err, "");
+    write("deno.lock", '{ "version": "5", "specifiers": {} }\n');
+    assert.match((await run(["help"])).err, /^splice: fetching the packages/);
+  });
+});
+
 Deno.test("launcher: a JavaScript wrapper on the PATH is passed by for the binary behind it", async () => {
   await withCheckout("console.log(Deno.ppid);", async ({ folder, start }) => {
     const bin = `${folder}/../bin`;

@@ -81,7 +81,7 @@ with_flags() { # with_flags USE NAME ARGUMENT...: calls USE with the flags of th
 
 hangup_ignored() { [ -z "$(sh -c 'trap "echo heard" HUP; kill -HUP $$')" ]; } # as under nohup: what a shell finds ignored it cannot trap
 
-become_deno() { exec "$deno" run "$@"; }
+become_deno() { exec "$deno" run --quiet "$@"; }
 
 launch() { # launch ARGUMENT...: becomes the program
   if hangup_ignored; then export SPLICE_NOHUP=1; else unset SPLICE_NOHUP; fi # Deno itself forgets it

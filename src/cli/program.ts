@@ -68,6 +68,8 @@ export async function main(args: readonly string[]): Promise<number> {
     const known = wanted === undefined || wanted.startsWith("-") || wanted === "help" ||
       program.commands.some((command) => command.name() === wanted);
     if (!known) throw new UsageError([unknownCommand(wanted, program)]);
+    const garbled = args.filter((word) => word.includes("\ufffd")).map(notText);
+    if (garbled.length > 0) throw new UsageError(garbled);
     if (args.length === 0) program.outputHelp();
     else await program.parseAsync(args, { from: "user" });
     return code;
@@ -95,6 +97,11 @@ function complaint(text: string): string {
 }
 
 function unknownCommand(name: string, program: Command): string {
-  const names = program.commands.map((command) => command.name());
-  return `Cannot run ${JSON.stringify(name)}: there is no such command. Commands: ${names.join(", ")}, help`;
+  const names = program.createHelp().visibleCommands(program).map((command) => command.name());
+  return `Cannot run ${JSON.stringify(name)}: there is no such command. Commands: ${names.join(", ")}`;
+}
+
+/** Deno hands on what is not UTF-8 with other letters in its place: it would name another file. */
+function notText(word: string): string {
+  return `Cannot use ${JSON.stringify(word)}: it is not UTF-8, and would name another file. Rename the file, or name it by a link`;
 }

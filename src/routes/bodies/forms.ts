@@ -166,7 +166,7 @@ export const applyForm: DocumentedForm = {
       field,
       message: `Cannot use ${JSON.stringify(field.slice(0, 60))}: image is all that is taken`,
     })),
-  body: bodyOf("A photograph of any size.", {
+  body: bodyOf("A photograph, of a size that fits the device; what does not is refused with one that does.", {
     properties: { image: picture("the photograph to render") },
     required: ["image"],
   }),

@@ -68,7 +68,7 @@ const momentsOp: Op = {
   lower: { kind: "kernel", epilogue: false, prologue: true, build: (request) => statisticsKernel(request, "moments") },
 };
 
-export function moments(x: Value, axes: number, epsilon: number): Value {
+function moments(x: Value, axes: number, epsilon: number): Value {
   return apply(momentsOp, [x], { axes, epsilon });
 }
 

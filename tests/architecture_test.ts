@@ -50,6 +50,10 @@ const rules: Readonly<Record<string, Rule>> = {
       const lines = text.trimEnd().split("\n").length;
       return lines > (within(path, kernelFamilies) ? 400 : 300) ? [`has ${lines} lines: it is two ideas`] : [];
     }),
+  "files are found by fileURLToPath, in folders of any name": (files) =>
+    Array.from(files).flatMap(([path, text]) =>
+      matches(text, /\bimport\.meta\.url\)\.pathname/g).map((found) => `${path}: ${found}`)
+    ),
   "no index.ts, no utils.ts": (files) =>
     each(files, (path) => /(^|\/)(index|utils?)\.tsx?$/.test(path) ? ["say what it holds"] : []),
   "no default exports": (files) => each(files, (_, text) => matches(text, /\bexport default\b|\bas default\b/g)),
@@ -226,6 +230,10 @@ Deno.test("architecture: each rule notices a breach", () => {
       'Deno.env.get("X")',
     ]],
     "a file has at most 300 lines (a kernel family 400)": [["src/nets/a.ts", "x\n".repeat(301)]],
+    "files are found by fileURLToPath, in folders of any name": [[
+      "tests/a.ts",
+      'new URL("b", import.meta.url)' + ".pathname",
+    ]],
     "no index.ts, no utils.ts": [["src/nets/index.ts", ""]],
     "no default exports": [["src/nets/a.ts", "export default 1;"]],
     "no any": [["src/nets/a.ts", "const x: any = 1;"]],

@@ -39,10 +39,10 @@ interface Checkout {
   write(name: string, text: string): void;
 }
 
-/** A checkout with the launcher and `main`, under a folder with a space in its name; `deno` on its PATH is the one that runs this test. */
+/** A checkout with the launcher and `main`, under a folder with a space, an accent, % and # in its name; `deno` on its PATH is the one that runs this test. */
 async function withCheckout(main: string, use: (checkout: Checkout) => Promise<void>): Promise<void> {
   const home = await Deno.makeTempDir();
-  const folder = `${home}/a checkout`;
+  const folder = `${home}/a ü#100% checkout`;
   for (const name of [`${folder}/tests`, `${folder}/tools`, `${folder}/src/cli`, `${home}/bin`, `${home}/with-deno`]) {
     Deno.mkdirSync(name, { recursive: true });
   }
@@ -93,7 +93,7 @@ Deno.test("launcher: arguments, the caller's folder and the exit code pass throu
 
 Deno.test("launcher: it can be called through a symlink", async () => {
   await withCheckout(echo, async ({ folder }) => {
-    Deno.symlinkSync("a checkout/splice", `${folder}/../link`);
+    Deno.symlinkSync("a ü#100% checkout/splice", `${folder}/../link`);
     const { code, stderr } = await new Deno.Command(shell, {
       args: ["../link", "run"],
       cwd: folder,
@@ -222,6 +222,18 @@ echo "npm $*" >&2`,
     const second = await run(["run"], { path: bin });
     assert.equal(second.code, 5);
     assert.doesNotMatch(second.err, /npm/);
+  });
+});
+
+Deno.test("launcher: packages are fetched in one line, once for each deno.lock", async () => {
+  await withCheckout(echo, async ({ run, write }) => {
+    write("deno.lock", '{ "version": "5" }\n');
+    const first = await run(["help"]);
+    assert.equal(first.code, 5, first.err);
+    assert.equal(first.err, "splice: fetching the packages that deno.lock names through npm (once)\n");
+    assert.equal((await run(["help"])).err, "");
+    write("deno.lock", '{ "version": "5", "specifiers": {} }\n');
+    assert.match((await run(["help"])).err, /^splice: fetching the packages/);
   });
 });
 

@@ -1,7 +1,8 @@
 /**
- * Builds the page: bundles src/web/app.tsx for browsers, joins the styles, writes what the page needs to know of the options into its HTML, and lays the API page's two
+ * Builds the page: bundles src/web/app.tsx and the worker of all tabs for browsers, joins the styles, writes what the page needs to know of the options into its HTML, and lays the API page's two
  * files beside it, all in src/web/dist. Does nothing when that is newer than everything it is made of. Nothing in dist refers to another server.
  */
+import { fileURLToPath } from "node:url";
 import sliderStyle from "img-comparison-slider/dist/styles.css" with { type: "text" };
 import swaggerScript from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "text" };
 import swaggerStyle from "swagger-ui-dist/swagger-ui.css" with { type: "text" };
@@ -13,7 +14,7 @@ import { presets, recipeSchema } from "../src/splice/transfer/recipe.ts";
 const root = new URL("../", import.meta.url);
 const web = new URL("src/web/", root);
 const dist = new URL("dist/", web);
-const products = ["index.html", "app.js", "app.css", "swagger-ui.css", "swagger-ui-bundle.js"];
+const products = ["index.html", "app.js", "tabs.js", "app.css", "swagger-ui.css", "swagger-ui-bundle.js"];
 
 function newest(url: URL): number {
   const found = Deno.statSync(url);
@@ -35,9 +36,10 @@ function isFresh(): boolean {
   }
 }
 
-async function bundle(): Promise<string> {
+/** @param entry a file of src/web */
+async function bundle(entry: string): Promise<string> {
   const result = await Deno.bundle({
-    entrypoints: [new URL("app.tsx", web).pathname],
+    entrypoints: [fileURLToPath(new URL(entry, web))],
     platform: "browser",
     minify: true,
     write: false,
@@ -71,12 +73,13 @@ function page(): string {
 /** Builds the page unless it is fresh; true if it was built. */
 export async function buildWeb(): Promise<boolean> {
   if (isFresh()) return false;
-  const script = await bundle();
+  const [app, tabs] = [await bundle("app.tsx"), await bundle("talk/tabs_worker.ts")];
   Deno.mkdirSync(dist, { recursive: true });
   const write = (name: string, text: string) => Deno.writeTextFileSync(new URL(name, dist), text);
   write("swagger-ui.css", swaggerStyle);
   write("swagger-ui-bundle.js", swaggerScript);
-  write("app.js", script);
+  write("app.js", app);
+  write("tabs.js", tabs);
   write("app.css", styles());
   write("index.html", page());
   return true;

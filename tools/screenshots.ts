@@ -4,9 +4,10 @@
  *
  *   deno run -A tools/screenshots.ts http://127.0.0.1:8080 [folder]
  */
+import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-const [address = "http://127.0.0.1:8080", folder = new URL("../docs", import.meta.url).pathname] = Deno.args;
+const [address = "http://127.0.0.1:8080", folder = fileURLToPath(new URL("../docs", import.meta.url))] = Deno.args;
 /** As a window of 1440 x 960 shows it, at 0.6 of its pixels: enough for two beside each other, and less than 400 KB each. */
 const view = { viewport: { width: 1440, height: 960 }, deviceScaleFactor: 0.6, reducedMotion: "reduce" } as const;
 

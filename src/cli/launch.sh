@@ -79,9 +79,12 @@ with_flags() { # with_flags USE NAME ARGUMENT...: calls USE with the flags of th
   "$use" "$@"
 }
 
-become_deno() { exec "$deno" run "$@"; }
+hangup_ignored() { [ -z "$(sh -c 'trap "echo heard" HUP; kill -HUP $$')" ]; } # as under nohup: what a shell finds ignored it cannot trap
+
+become_deno() { exec "$deno" run --quiet "$@"; }
 
 launch() { # launch ARGUMENT...: becomes the program
+  if hangup_ignored; then export SPLICE_NOHUP=1; else unset SPLICE_NOHUP; fi # Deno itself forgets it
   see_to_runtime_folder
   export DENO_NO_UPDATE_CHECK=1
   if [ -e "$program/main.ts" ]; then entry=$program/main.ts; else entry=$program/splice.js; fi

@@ -54,7 +54,7 @@ export function selfCommand(
   if (standalone) return { command, args: [...args] };
   const program = programFolder();
   const flags = [...flagsOf(bundled ? "{package}" : "{checkout}", places), ...flagsOf(args[0], places)];
-  return { command, args: ["run", ...flags, join(program, bundled ? "splice.js" : "main.ts"), ...args] };
+  return { command, args: ["run", "--quiet", ...flags, join(program, bundled ? "splice.js" : "main.ts"), ...args] };
 }
 
 /** The flags of a line of launch.txt, its {names} filled in. @throws if a folder's name has a comma: Deno would take it for two. */

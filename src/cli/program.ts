@@ -19,11 +19,13 @@ import { addRun } from "./commands/run.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSheet } from "./commands/sheet.ts";
 import { addSimilarity } from "./commands/similarity.ts";
+import { heedNohup } from "./terminal/signals.ts";
 import { EXIT, UsageError } from "./terminal/usage.ts";
 import { addWorker } from "./commands/worker.ts";
 
 /** Runs one command. Resolves to the exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted. */
 export async function main(args: readonly string[]): Promise<number> {
+  heedNohup();
   let code: number = EXIT.done;
   const finish = (result: number) => {
     code = result;
@@ -66,6 +68,8 @@ export async function main(args: readonly string[]): Promise<number> {
     const known = wanted === undefined || wanted.startsWith("-") || wanted === "help" ||
       program.commands.some((command) => command.name() === wanted);
     if (!known) throw new UsageError([unknownCommand(wanted, program)]);
+    const garbled = args.filter((word) => word.includes("\ufffd")).map(notText);
+    if (garbled.length > 0) throw new UsageError(garbled);
     if (args.length === 0) program.outputHelp();
     else await program.parseAsync(args, { from: "user" });
     return code;
@@ -93,6 +97,13 @@ function complaint(text: string): string {
 }
 
 function unknownCommand(name: string, program: Command): string {
-  const names = program.commands.map((command) => command.name());
-  return `Cannot run ${JSON.stringify(name)}: there is no such command. Commands: ${names.join(", ")}, help`;
+  const names = program.createHelp().visibleCommands(program).map((command) => command.name());
+  return `Cannot run ${JSON.stringify(name)}: there is no such command. Commands: ${names.join(", ")}`;
+}
+
+/** Deno hands on what is not UTF-8 with other letters in its place: it would name another file. */
+function notText(word: string): string {
+  return `Cannot use ${
+    JSON.stringify(word)
+  }: it is not UTF-8, and would name another file. Rename the file, or name it by a link`;
 }

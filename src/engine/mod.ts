@@ -6,7 +6,7 @@
  *   const { step } = compile("example", graph, { profile: gpu.profile });
  */
 export { compile, type Compiled, type CompileOptions } from "./compile/compile.ts";
-export { type AdapterInfo, type Gpu, openGpu, type OpenOptions } from "./gpu/device.ts";
+export { type AdapterInfo, type Gpu, listAdapters, openGpu, type OpenOptions } from "./gpu/device.ts";
 export { type Feeds, type Log, openRuntime, type Runtime } from "./gpu/executor.ts";
 export type { Loaded } from "./gpu/loaded.ts";
 export { gradients } from "./grad.ts";

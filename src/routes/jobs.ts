@@ -1,14 +1,16 @@
 /** Jobs that exist: list, look, follow, cancel, remove, and fetch what belongs to them. What they are and become is decided elsewhere; this puts it on the wire. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { mediaTypes, pictureTypeOf } from "../images/kinds.ts";
-import { statusSchema } from "../jobs/model/job.ts";
+import { Fault, statusSchema } from "../jobs/model/job.ts";
 import type { ImageFormatName } from "../jobs/model/messages.ts";
+import type { Feed } from "../jobs/model/service.ts";
 import { negotiate } from "./answers/accept.ts";
 import { events, file, Job, jobParams, json, picture, problems, unchanged, whole } from "./answers/answers.ts";
 import type { Ask, Shared } from "./middleware/environment.ts";
 import { formatNames, formatOf, pictureTypes } from "./bodies/pictures.ts";
 import { shownInstead } from "./answers/shown.ts";
 import { beginning, sendFile } from "./answers/send.ts";
+import { joinFeeds } from "./answers/joined.ts";
 import { answerEvents } from "./answers/sse.ts";
 
 const tags = ["jobs"];
@@ -37,6 +39,12 @@ const place = {
     ),
   }),
 };
+
+const many = z.object({
+  jobs: z.string().regex(/^[\w-]{1,60}(:\d{1,15})?(,[\w-]{1,60}(:\d{1,15})?){0,31}$/, {
+    error: "it must be 1 to 32 times ID or ID:AFTER, separated by commas",
+  }).describe("ID:AFTER for each job, separated by commas: the events after that id; ID alone for all"),
+});
 
 const wanted = z.object({
   format: z.enum(formatNames, { error: `it must be ${formatNames.join(" or ")}` }).optional()
@@ -113,6 +121,34 @@ export function addJobs(shared: Shared): void {
     feed.close();
     return c.body(null, 204);
   });
+
+  const followMany = createRoute({
+    method: "get",
+    path: "/v1/events",
+    tags,
+    summary: "Follow several jobs over one connection",
+    description:
+      "For browsers, whose tabs share six connections a host. Data is `{job, id, data}`; before a job's events comes `open`, `over` (all were received) or `unknown`.",
+    request: { query: many },
+    responses: { 200: events("The jobs' events after the given ids"), ...problems("invalid_options") },
+  });
+  app.openapi(followMany, (c) => {
+    const places = c.req.valid("query").jobs.split(",").map((place) => place.split(":"));
+    return answerEvents(
+      c,
+      joinFeeds(new Map(places.map(([id, after]) => [id, feedOf(id, Number(after ?? 0))]))),
+      shared,
+    );
+  });
+  /** Null where there is no such job. */
+  function feedOf(id: string, after: number): Feed | null {
+    try {
+      return service.feed(id, after);
+    } catch (error) {
+      if (error instanceof Fault && error.code === "unknown_job") return null;
+      throw error;
+    }
+  }
 
   const result = createRoute({
     method: "get",

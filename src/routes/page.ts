@@ -53,7 +53,7 @@ export function addPage({ app, assets, examples }: Shared): void {
     const asset = await built(c.req.param("file"));
     return asset === null ? c.notFound() : sendAsset(c, asset);
   });
-  for (const name of ["app.js", "app.css"]) {
+  for (const name of ["app.js", "tabs.js", "app.css"]) {
     app.get(`/${name}`, async (c) => {
       const asset = await built(name);
       return asset === null ? c.notFound() : sendAsset(c, asset);

@@ -2,6 +2,7 @@
  * How the program starts itself: src/cli/launch.ts against src/cli/launch.sh, which must read the same list in the same way, and processes started with what
  * `selfCommand` says, in a checkout and in a bundle.
  */
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import {
   dataFolder,
@@ -14,7 +15,8 @@ import {
   unneeded,
 } from "../../src/cli/launch.ts";
 
-const root = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
+const root = fileURLToPath(new URL("../../", import.meta.url)).replace(/\/$/, "");
+const launch = new URL("../../src/cli/launch.ts", import.meta.url).href;
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
 /** What launch.sh makes of a line, one flag a line. */
@@ -46,7 +48,7 @@ Deno.test("launch: shell and program read the same list in the same way", async 
 });
 
 Deno.test("launch: shell and program find the same folders", async () => {
-  const print = `import { dataFolder, flagsOf } from "${root}/src/cli/launch.ts";
+  const print = `import { dataFolder, flagsOf } from "${launch}";
 console.log(JSON.stringify(flagsOf("worker", { data: dataFolder() })));`;
   const environments: Record<string, string>[] = [
     {},
@@ -115,7 +117,7 @@ Deno.test("launch: a compiled binary starts itself, and gives up what its comman
   try {
     await Deno.writeTextFile(
       `${folder}/confined.ts`,
-      `import { confine } from "${root}/src/cli/launch.ts";
+      `import { confine } from "${launch}";
 const kinds = ["read", "write", "net", "run", "sys"] as const;
 const granted = () => kinds.filter((name) => Deno.permissions.querySync({ name }).state === "granted");
 await confine(Deno.args[0], false);
@@ -155,7 +157,7 @@ Deno.test("launch: a checkout starts itself", async () => {
 Deno.test("launch: a bundle starts itself, with the same permissions", async () => {
   const folder = Deno.realPathSync(await Deno.makeTempDir());
   try {
-    const entry = `import { programFolder, selfCommand } from "${root}/src/cli/launch.ts";
+    const entry = `import { programFolder, selfCommand } from "${launch}";
 if (Deno.args[0] === "worker") {
   const may = (descriptor: Deno.PermissionDescriptor) => Deno.permissions.querySync(descriptor).state === "granted";
   console.log(JSON.stringify([may({ name: "net" }), may({ name: "write", path: Deno.args[1] }), may({ name: "write" })]));

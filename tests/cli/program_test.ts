@@ -1,11 +1,14 @@
 /** The command line as its users meet it: help, errors, and every command but `run`; the launcher, real processes, real files. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { decodeImage } from "../../src/images/decode.ts";
 import { readSafetensors } from "../../src/weights/formats/safetensors.ts";
 import { atDesk, pair } from "../support/cli/desk.ts";
 import { gpuTest } from "../support/engine/gpu.ts";
 import { relativeError } from "../support/engine/numbers.ts";
 import { tinyModel } from "../support/splice/tiny.ts";
+
+const launcher = fileURLToPath(new URL("../../splice", import.meta.url));
 
 Deno.test("cli: help names every command, and each command's help ends with an example", () =>
   atDesk(async ({ splice }) => {
@@ -41,7 +44,15 @@ Deno.test("cli: what is wrong with the options is said at once, a line each, and
       assert.match(err, message);
       assert.equal(err.trim().split("\n").length, 1, err);
     };
-    await bad(["rum"], /no such command\. Commands: run, apply/);
+    await bad(["rum"], /no such command\. Commands: run, apply(?!.*worker)/);
+    await bad(
+      ["features", "--image", "a.png", "--out", "f.png"],
+      /Cannot write --out f\.png: it holds tensors.*f\.safetensors/,
+    );
+    await bad(
+      ["run", ...pair, "--out", "o.png", "--checkpoint", "c.JPG"],
+      /Cannot write --checkpoint c\.JPG: it holds tensors/,
+    );
     await bad(["help", "rum"], /no such command/);
     await bad(["run", "--sed", "3"], /Unknown option '--sed' \(Did you mean --seed\?\)/);
     await bad(
@@ -135,3 +146,34 @@ Deno.test("cli: doctor says what is there, what is wrong, and what to do", () =>
       assert.match(out, /^FAIL/m);
     }
   }));
+
+Deno.test("cli: a name that is not UTF-8 is refused, and nothing is written under another", () =>
+  atDesk(async ({ folder }) => {
+    const script = `sh "$0" apply --generator g --image a.png --out "$(printf 'caf\\351.png')"`;
+    const command = new Deno.Command("sh", { args: ["-c", script, launcher], cwd: folder, env: { NO_COLOR: "1" } });
+    const { code, stderr } = await command.output();
+    assert.equal(code, 2);
+    assert.match(new TextDecoder().decode(stderr), /^splice: Cannot use "caf.\.png": it is not UTF-8, .*Rename/);
+  }));
+
+gpuTest(
+  "cli: the doctor lists adapters and says how to choose one, and that OpenGL stands in for Vulkan",
+  () =>
+    atDesk(async ({ folder }) => {
+      const doctor = async (env: Record<string, string>) => {
+        const command = new Deno.Command("sh", {
+          args: [launcher, "doctor"],
+          cwd: folder,
+          env: { NO_COLOR: "1", ...env },
+        });
+        return new TextDecoder().decode((await command.output()).stdout);
+      };
+      assert.match(await doctor({}), /^ok +adapters +\S.*; Vulkan drivers: /m);
+      const without = await doctor({ VK_DRIVER_FILES: `${folder}/none.json` });
+      if (/FAIL +adapter /.test(without)) return console.log("Not tested: there is no OpenGL here either.");
+      assert.match(without, /^ok +adapters +.*through OpenGL/m);
+      assert.match(without, /^ok +choosing .*VK_DRIVER_FILES/m);
+      assert.match(without, /^note +opengl /m);
+      assert.match(without, /^note +kernels +portable\n +-> .*a fifth of the speed/m);
+    }),
+);

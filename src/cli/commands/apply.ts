@@ -12,8 +12,10 @@ interface ApplyOptions extends Common {
 
 export function addApply(program: Command, finish: (code: number) => void): void {
   program.command("apply")
-    .summary("render any picture, at any size, with a trained generator")
-    .description("Renders a picture, at its own size, with a generator that `splice run` has trained.")
+    .summary("render any picture, at its own size, with a trained generator")
+    .description(
+      "Renders a picture, at its own size, with a generator that `splice run` has trained. What does not fit the GPU is refused, with the size that would.",
+    )
     .option("--generator <file>", "what --save-generator or --checkpoint of `splice run` wrote")
     .option("--image <file>", "the picture to render")
     .option("--out <file>", "the result, .png, .jpg or .webp")

@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import config from "../../../deno.json" with { type: "json" };
 import { listen, type Listener } from "../runs/listener.ts";
 import { dataFolder, programFolder, selfCommand } from "../launch.ts";
+import { onStopSignal } from "../terminal/signals.ts";
 import { type Common, EXIT, modelsFlag, type ModelsOption, UsageError, verboseFlag } from "../terminal/usage.ts";
 
 interface ServeOptions extends Common, ModelsOption {
@@ -83,6 +84,7 @@ async function serve(options: ServeOptions): Promise<number> {
   const { modelStore } = await import("../runs/surroundings.ts");
   const log = await openLog();
   surviveSurprises((error) => log.record({ what: "error", request: "-", error }));
+  const stopped = new Promise<void>((resolve) => onStopSignal(resolve)); // from now on, for workers are about to be started
   const data = dataFolder(options.data);
   const live = await openLive({
     dataFolder: data,
@@ -137,7 +139,7 @@ async function serve(options: ServeOptions): Promise<number> {
   if (keys.length === 0 && !["127.0.0.1", "::1", "localhost"].includes(options.host)) {
     log.text(`anyone who reaches ${options.host} may use this server; SPLICE_API_KEYS asks for a key`);
   }
-  await stopSignal();
+  await stopped;
   log.text("stopping: running jobs are saved and go on after the next start; a second signal ends at once");
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise((resolve) => timer = setTimeout(resolve, LAST_ANSWERS));
@@ -156,21 +158,6 @@ function surviveSurprises(tell: (error: unknown) => void): void {
   globalThis.addEventListener("error", (event) => {
     event.preventDefault();
     tell(event.error);
-  });
-}
-
-/** Resolves at the first Ctrl-C or SIGTERM; the second ends the process. */
-function stopSignal(): Promise<void> {
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT", "SIGBREAK"] : ["SIGINT", "SIGTERM", "SIGHUP"];
-  return new Promise((resolve) => {
-    let asked = false;
-    for (const signal of signals) {
-      Deno.addSignalListener(signal, () => {
-        if (asked) Deno.exit(EXIT.interrupted);
-        asked = true;
-        resolve();
-      });
-    }
   });
 }
 

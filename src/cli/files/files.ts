@@ -82,17 +82,28 @@ async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
 
 /**
  * Throws UsageError, naming all of them, unless every one of these files can be written. `plain`: it is renamed into place, which
- * would replace a pipe or a device.
+ * would replace a pipe or a device; it holds tensors, which a picture's name would hide.
  */
 export async function checkWritable(
   files: readonly { path: string; flag: string; plain?: boolean }[],
 ): Promise<void> {
   const problems: string[] = [];
   for (const { path, flag, plain } of files) {
-    const why = plain && await isSpecial(path) ? "it is no ordinary file; name one" : await obstacle(path);
+    const why = plain ? tensorsObstacle(path) ?? await plainObstacle(path) : await obstacle(path);
     if (why) problems.push(`Cannot write ${flag} ${path}: ${why}`);
   }
   if (problems.length > 0) throw new UsageError(problems);
+}
+
+function tensorsObstacle(path: string): string | null {
+  const ending = /\.(png|jpe?g|webp|gif|bmp|tiff?|avif|hei[cf]|jxl)$/i.exec(path)?.[0];
+  return ending === undefined
+    ? null
+    : `it holds tensors and is no picture; name a file as ${basename(path, ending)}.safetensors`;
+}
+
+async function plainObstacle(path: string): Promise<string | null> {
+  return await isSpecial(path) ? "it is no ordinary file; name one" : await obstacle(path);
 }
 
 async function obstacle(path: string): Promise<string | null> {

@@ -14,7 +14,7 @@ import {
   sheetSize,
   thumbnail,
 } from "../../splice/evaluation/sheet_picture.ts";
-import type { StepCache } from "../../splice/transfer/step_cache.ts";
+import { openStepCache } from "../../splice/transfer/step_cache.ts";
 import { checkSize, writePicture, writeText } from "../files/files.ts";
 import { type CellTask, type FinishedCell, judgeOf, keptCell, measureCell, runCell } from "./sheet_cells.ts";
 import { examinePhotographs, openPhotographReader, type Photograph } from "../files/sheet_photographs.ts";
@@ -93,7 +93,7 @@ async function make(making: Making, signal: AbortSignal): Promise<number> {
       fail(one, error);
     }
   }
-  const cache: StepCache = new Map();
+  const cache = openStepCache();
   const photographs = openPhotographReader();
   const took: number[] = [];
   for (const [i, one] of waiting.entries()) {

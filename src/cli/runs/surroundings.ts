@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { openGpu, openRuntime, type Runtime } from "../../engine/mod.ts";
 import type { StoreOptions } from "../../weights/store/store.ts";
 import { ownModels, programFolder } from "../launch.ts";
+import { onStopSignal } from "../terminal/signals.ts";
 import { shellWord } from "../terminal/usage.ts";
 
 /** The bundled models, then the user's own: in the folder that --models gave, or the usual one. */
@@ -20,6 +21,11 @@ export async function withRuntime<T>(
   use: (runtime: Runtime, memoryLimit: number | undefined) => Promise<T>,
 ): Promise<T> {
   const runtime = openRuntime(await openGpu());
+  if (runtime.gpu.info.opengl) {
+    console.error(
+      "splice: no Vulkan driver works here, so OpenGL computes: several times slower, and the first start takes minutes; `splice doctor` tells more",
+    );
+  }
   try {
     return await use(runtime, runtime.gpu.info.software ? Deno.systemMemoryInfo().available : undefined);
   } finally {
@@ -27,18 +33,13 @@ export async function withRuntime<T>(
   }
 }
 
-/** Runs `use` with a signal that Ctrl-C (or SIGTERM) aborts; a second one ends the process at once. */
+/** Runs `use` with a signal that Ctrl-C (or SIGTERM, or the closing of the terminal) aborts; a second one ends the process at once. */
 export async function interruptible<T>(use: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
-  const stop = () => {
-    if (controller.signal.aborted) Deno.exit(130);
-    controller.abort();
-  };
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-  for (const signal of signals) Deno.addSignalListener(signal, stop);
+  const deaf = onStopSignal(() => controller.abort());
   try {
     return await use(controller.signal);
   } finally {
-    for (const signal of signals) Deno.removeSignalListener(signal, stop);
+    deaf();
   }
 }

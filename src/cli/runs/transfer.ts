@@ -29,6 +29,9 @@ export interface Transfer extends TrainingJob, NetworkOption {
   readonly saveGenerator?: string | undefined;
 }
 
+/** More steps than this are worth a warning where no graphics card computes them. */
+const QUICK_STEPS = 300;
+
 /** Does it, and says so with `voice`. Resolves to the exit code. */
 export async function runTransfer(transfer: Transfer, voice: Voice): Promise<number> {
   return await withVoice(voice, (signal) => prepareAndTrain(transfer, voice, signal));
@@ -64,6 +67,11 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
     });
     const { name } = runtime.gpu.info;
     const seen = vitSize(recipe, extractor.vit.native);
+    if (runtime.gpu.info.software && recipe.preset === undefined && recipe.steps > QUICK_STEPS) {
+      voice.note(
+        `${name} computes on the CPU: ${recipe.steps} steps take hours. With --preset quick, a small picture takes minutes`,
+      );
+    }
     voice.started({
       adapter: name,
       model: extractor.name,

@@ -93,6 +93,7 @@ function lineVoice(): Voice {
 }
 
 function barVoice(): Voice {
+  process.stderr.on("error", nothing); // the terminal may be closed before the work is saved
   const bar = new cliProgress.SingleBar({
     format: "{bar} {value}/{total}  {pace}  {losses}", // what a narrow terminal cuts off comes last
     barCompleteChar: "█",

@@ -25,6 +25,8 @@ export interface Gpu {
 export interface AdapterInfo {
   readonly name: string;
   readonly software: boolean;
+  /** There is no Vulkan driver, and OpenGL stands in: much slower, and first starts take minutes. */
+  readonly opengl: boolean;
   /** Lanes of a subgroup that were seen to work, 0 where subgroups are not to be had. */
   readonly subgroup: number;
   readonly features: readonly string[];
@@ -63,8 +65,9 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   }
   const { limits } = device;
   const info: AdapterInfo = {
-    name: adapter.info.description || `${adapter.info.vendor} ${adapter.info.device}`,
+    name: nameOf(adapter),
     software,
+    opengl: isOpenGl(adapter),
     subgroup,
     features: [...new Set([...device.features, ...(subgroups ? ["subgroups"] : [])])],
   };
@@ -89,6 +92,32 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
     refused: () => refused,
     close: () => device.destroy(),
   };
+}
+
+/** The adapters that can be asked for, by their names; WebGPU shows no others. */
+export async function listAdapters(): Promise<string[]> {
+  const wishes: GPURequestAdapterOptions[] = [
+    { powerPreference: "high-performance" },
+    { powerPreference: "low-power" },
+    { forceFallbackAdapter: true },
+  ];
+  const names = new Set<string>();
+  for (const wish of wishes) {
+    const adapter = await navigator.gpu?.requestAdapter(wish);
+    if (adapter) names.add(nameOf(adapter) + (isOpenGl(adapter) ? ", through OpenGL" : ""));
+  }
+  return [...names];
+}
+
+const nameOf = ({ info }: GPUAdapter) => info.description || `${info.vendor} ${info.device}`;
+
+/** WebGPU does not tell; where there is no Vulkan, nothing is known of subgroups, and wgpu gives the widest range there is. */
+function isOpenGl({ info }: GPUAdapter): boolean {
+  const { subgroupMinSize, subgroupMaxSize } = info as GPUAdapterInfo & {
+    subgroupMinSize?: number;
+    subgroupMaxSize?: number;
+  };
+  return Deno.build.os === "linux" && subgroupMinSize === 4 && subgroupMaxSize === 128;
 }
 
 /** `adapter.features` does not list subgroups even where they work, so they are asked for and the refusal is the answer. */

@@ -5,9 +5,16 @@
 import type { Kernel } from "../ir/program.ts";
 import type { Gpu } from "./device.ts";
 
+/** Texts do not depend on sizes: a model needs two hundred or so, and the one longest unused goes first. */
+const MOST_PIPELINES = 1000;
+
 export async function pipelineFor(gpu: Gpu, kernel: Kernel, origin: string): Promise<GPUComputePipeline> {
   const known = gpu.pipelines.get(kernel.wgsl);
-  if (known) return known;
+  if (known) {
+    gpu.pipelines.delete(kernel.wgsl);
+    gpu.pipelines.set(kernel.wgsl, known);
+    return known;
+  }
   const { device } = gpu;
   device.pushErrorScope("validation");
   const entries: GPUBindGroupLayoutEntry[] = kernel.access.map((access, binding) => ({
@@ -31,6 +38,7 @@ export async function pipelineFor(gpu: Gpu, kernel: Kernel, origin: string): Pro
     throw new Error(`Bug: ${where} does not compile: ${error.message}\n${numbered(kernel.wgsl)}`);
   }
   gpu.pipelines.set(kernel.wgsl, pipeline);
+  if (gpu.pipelines.size > MOST_PIPELINES) gpu.pipelines.delete(gpu.pipelines.keys().next().value!); // who uses it holds it
   return pipeline;
 }
 

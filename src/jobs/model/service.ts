@@ -57,12 +57,12 @@ export interface FeedEvent {
   readonly data: string;
 }
 
-export interface Feed {
+export interface Feed<E = FeedEvent> {
   /**
    * The next events in order, at least one; an empty list when `patience` ms pass without any (time for a heartbeat), null after the last event or when the
    * server stops.
    */
-  next(patience: number): Promise<readonly FeedEvent[] | null>;
+  next(patience: number): Promise<readonly E[] | null>;
   /** The server is stopping, the job has not ended: the reader should come back. */
   interrupted(): boolean;
   /** Nothing after the asked-for id will ever come. */

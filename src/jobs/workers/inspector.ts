@@ -7,7 +7,7 @@ import { encodeImage } from "../../images/encode.ts";
 import { releasePicture } from "../../images/picture.ts";
 import { planInversion } from "../../splice/instruments/inversion_program.ts";
 import { layerProblem } from "../../splice/instruments/look_options.ts";
-import type { StepCache } from "../../splice/transfer/step_cache.ts";
+import { openStepCache, type StepCache } from "../../splice/transfer/step_cache.ts";
 import { fitted, planTraining } from "../../splice/transfer/step_program.ts";
 import { loadVit, modelName, MODELS } from "../../weights/store/store.ts";
 import { HEAD, type VitDescription } from "../../weights/formats/names.ts";
@@ -25,7 +25,7 @@ export interface InspectorOptions {
 
 /** Answers one call after the other until the pipe ends. */
 export async function runInspector({ messages, say, log }: InspectorOptions): Promise<void> {
-  const plans: Plans = { steps: new Map(), models: new Map() };
+  const plans: Plans = { steps: openStepCache(), models: new Map() };
   say({ say: "ready", device: null });
   for await (const message of messages) {
     if (message.say === "stop") return;

@@ -3,7 +3,7 @@
  */
 import type { Runtime } from "../../engine/mod.ts";
 import type { Extractor } from "../../splice/transfer/extractor.ts";
-import type { StepCache } from "../../splice/transfer/step_cache.ts";
+import { openStepCache, type StepCache } from "../../splice/transfer/step_cache.ts";
 import { loadVit } from "../../weights/store/store.ts";
 
 export interface Warm {
@@ -17,7 +17,7 @@ export interface Warm {
 export function keepWarm(withRuntime: Warm["withRuntime"]): Warm {
   let last: { path: string; modified: number; extractor: Promise<Extractor> } | null = null;
   return {
-    steps: new Map(),
+    steps: openStepCache(),
     withRuntime,
     async extractor(path) {
       const modified = (await Deno.stat(path)).mtime?.getTime() ?? 0;

@@ -2,7 +2,7 @@
  * A job's feed as text/event-stream. Pulled, never pushed: nothing is fetched from the feed before the socket has room, so a client that reads nothing costs what the
  * socket's buffers hold and no more. Invariant: the feed is closed when the stream ends, whoever ends it.
  */
-import type { Feed, FeedEvent } from "../../jobs/model/service.ts";
+import type { Feed } from "../../jobs/model/service.ts";
 import type { Ask, Shared } from "../middleware/environment.ts";
 
 const usualBeatMs = 15_000;
@@ -10,8 +10,15 @@ const usualBeatMs = 15_000;
 const retryMs = 2000;
 const retryAfterStopMs = 3000;
 
+/** What is put on the wire: any feed's events. */
+interface Sent {
+  readonly id: number | null;
+  readonly name: string;
+  readonly data: string;
+}
+
 /** Answers with the events of `feed`, which this takes over. */
-export function answerEvents(c: Ask, feed: Feed, { metrics, log, beatMs = usualBeatMs }: Shared): Response {
+export function answerEvents(c: Ask, feed: Feed<Sent>, { metrics, log, beatMs = usualBeatMs }: Shared): Response {
   c.header("Content-Type", "text/event-stream; charset=utf-8");
   c.header("Cache-Control", "no-cache, no-transform");
   c.header("X-Accel-Buffering", "no");
@@ -36,7 +43,7 @@ export interface StreamOptions {
   readonly failed: (error: unknown) => void;
 }
 
-export function eventStream(feed: Feed, { beatMs, ended, failed }: StreamOptions): ReadableStream<Uint8Array> {
+export function eventStream(feed: Feed<Sent>, { beatMs, ended, failed }: StreamOptions): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   let begun = false;
   let over = false;
@@ -53,7 +60,7 @@ export function eventStream(feed: Feed, { beatMs, ended, failed }: StreamOptions
         begun = true;
         return say(`retry: ${retryMs}\n\n`); // at once, so that headers go out before the first event
       }
-      let events: readonly FeedEvent[] | null = null;
+      let events: readonly Sent[] | null = null;
       try {
         events = await feed.next(beatMs);
       } catch (error) {
@@ -72,7 +79,7 @@ export function eventStream(feed: Feed, { beatMs, ended, failed }: StreamOptions
   }, { highWaterMark: 0 });
 }
 
-function textOf({ id, name, data }: FeedEvent): string {
+function textOf({ id, name, data }: Sent): string {
   const lines = data.split("\n").map((line) => `data: ${line}\n`).join("");
   return `${id === null ? "" : `id: ${id}\n`}event: ${name}\n${lines}\n`;
 }

@@ -159,7 +159,10 @@ export const featuresForm: DocumentedForm = {
   }),
 };
 
-export const applyForm = pictureForm("A photograph of any size.", "the photograph to render");
+export const applyForm = pictureForm(
+  "A photograph, of a size that fits the device; what does not is refused with one that does.",
+  "the photograph to render",
+);
 export const previewForm = pictureForm("A photograph.", "the photograph to be shown");
 
 /** One picture, and nothing else. */

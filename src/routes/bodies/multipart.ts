@@ -40,6 +40,8 @@ export interface PartLimits {
 const blockBytes = 65_536;
 /** How long uploads may keep the event loop to themselves, in milliseconds. */
 const longestBreath = 4;
+/** Longer than the parser takes, in bytes. */
+const longestHeader = 16_384;
 /** RFC 2046 allows no longer boundary. */
 const longestBoundary = 70;
 
@@ -64,12 +66,13 @@ export async function* readParts(request: Request, limits: PartLimits): AsyncGen
     try {
       sight.see(block);
       for (const part of parser.write(block)) {
-        sight.passed();
-        yield read(part);
+        const names = sight.names();
+        sight.passed(part.size);
+        yield read(part, names);
       }
     } catch (error) {
       if (error instanceof MultipartParseError && /after end of stream/.test(error.message)) ended = true;
-      else throw asFault(error, { limits, name: sight.name() });
+      else throw asFault(error, { limits, name: sight.names().name?.slice(0, 40) ?? null });
     }
   }
   if (ended) return;
@@ -176,37 +179,63 @@ function watch({ idleMs, totalMs, stopping }: PartLimits) {
 }
 
 /**
- * Remembers just enough to say which part is too large, for the parser tells only that one is: the blocks since the last finished part's. The last delimiter in
- * these is followed by the header in question.
+ * Remembers just enough to see the header of the part that arrives, as it was sent: the parser keeps it for itself, tells nothing of a part that is too large, and knows
+ * only UTF-8 and names in lower case. Headers are far shorter than a block, so two blocks hold one.
  */
 function headerSight(boundary: string) {
   let recent: Uint8Array[] = [];
   let latest = new Uint8Array();
+  let arrived = 0;
+  /** Where in the body the first of `recent` begins, and the header of the part that arrives. */
+  let from = 0;
+  let header = `--${boundary}\r\n`.length;
+  /** A character a byte. */
+  const text = () => {
+    const joined = new Uint8Array(recent.reduce((sum, { length }) => sum + length, 0));
+    recent.reduce((at, block) => (joined.set(block, at), at + block.length), 0);
+    const rest = String.fromCharCode(...joined.subarray(header - from).subarray(0, longestHeader));
+    const end = rest.indexOf("\r\n\r\n");
+    return end < 0 ? rest : rest.slice(0, end);
+  };
   return {
     see(block: Uint8Array<ArrayBuffer>) {
       latest = block;
-      if (recent.length < 2) recent.push(block); // headers are far shorter than a block
+      arrived += block.length;
+      if (recent.length < 2) recent.push(block);
     },
-    passed() {
+    /** What the header says of the part's names. */
+    names: () => namesIn(text()),
+    /** The part has arrived, with so many bytes of content. */
+    passed(size: number) {
+      header += text().length + "\r\n\r\n".length + size + `\r\n--${boundary}\r\n`.length;
       recent = [latest];
-    },
-    name(): string | null {
-      const text = recent.map((block) => new TextDecoder("latin1").decode(block)).join("");
-      const header = text.slice(text.lastIndexOf(`--${boundary}\r\n`)).split("\r\n\r\n")[0];
-      return /[; ]name="?([^";\r\n]{1,40})/i.exec(header)?.[1] ?? null;
+      from = arrived - latest.length;
     },
   };
 }
 
-function read(part: MultipartPart): Part {
-  try {
-    const { name, filename, bytes } = part;
-    if (name === undefined) throw malformed("one of its parts has no name");
-    return { name, filename: filename ?? null, bytes };
-  } catch (error) {
-    if (error instanceof Fault) throw error;
-    throw malformed("the header of one of its parts is not UTF-8", error);
+/** The name of a part and of its file, null where there is none. Parameters are named in any case (RFC 2183); their values are UTF-8, or else Latin-1. */
+function namesIn(header: string): { name: string | null; filename: string | null } {
+  const disposition = /^content-disposition[ \t]*:(.*)$/im.exec(header)?.[1] ?? "";
+  const found = new Map<string, string>();
+  for (const [, name, quoted, plain] of disposition.matchAll(/;\s*([^=;\s]+)\s*=\s*(?:"((?:\\.|[^"\\])*)"|([^;]*))/g)) {
+    found.set(name.toLowerCase(), asSent(quoted?.replaceAll(/\\(["\\])/g, "$1") ?? plain.trim()));
   }
+  return { name: found.get("name") ?? null, filename: found.get("filename") ?? found.get("filename*") ?? null };
+}
+
+/** Bytes, one a character, as the text that they are. */
+function asSent(bytes: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)));
+  } catch {
+    return bytes;
+  }
+}
+
+function read(part: MultipartPart, { name, filename }: { name: string | null; filename: string | null }): Part {
+  if (name === null) throw malformed("one of its parts has no name");
+  return { name, filename, bytes: part.bytes };
 }
 
 function asFault(error: unknown, { limits, name }: { limits: PartLimits; name: string | null }): unknown {

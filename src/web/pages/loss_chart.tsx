@@ -5,7 +5,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import UPlot from "uplot";
-import { formatLoss } from "../state/format.ts";
+import { formatLoss, powersOfTen } from "../state/format.ts";
 import type { History } from "../state/job_state.ts";
 
 const terms: Readonly<Record<string, string>> = {
@@ -123,9 +123,9 @@ function settings(names: readonly string[], { place, steps, hidden, onHover }: S
         size: 44,
         gap: 6,
         space: 24,
-        filter: powersOfTen,
-        grid: { ...axis.grid, filter: powersOfTen },
-        values: (_, splits) => splits.map((value) => value === null ? "" : formatLoss(value)),
+        splits: (_, _axis, least, most) => powersOfTen(least, most),
+        filter: (_, splits) => splits,
+        values: (_, splits) => splits.map(formatLoss),
       },
     ],
     series: [
@@ -153,9 +153,6 @@ function around(_: UPlot, least: number | null, most: number | null): [number, n
   const room = Math.max(1.3, Math.sqrt(12 / (most / least)));
   return [least / room, most * room];
 }
-
-const powersOfTen = (_: UPlot, splits: number[]) => splits.map((value) => isPowerOfTen(value) ? value : null);
-const isPowerOfTen = (value: number) => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-6;
 
 /** A logarithm has no place for zero. */
 const positive = (values: readonly (number | null)[]) =>

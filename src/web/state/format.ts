@@ -44,3 +44,13 @@ export function ordinal(place: number): string {
   const ending = ten >= 11 && ten <= 13 ? "th" : ["th", "st", "nd", "rd"][place % 10] ?? "th";
   return `${place}${ending}`;
 }
+
+/**
+ * The powers of ten from `least` to `most`, both above 0: where a logarithmic axis has its lines. uPlot's own choice never ends for ranges such as 0.00999 to 1, whose first
+ * step passes a power of ten without meeting it.
+ */
+export function powersOfTen(least: number, most: number): number[] {
+  const first = Math.ceil(Math.log10(least) - 1e-6);
+  const last = Math.floor(Math.log10(most) + 1e-6);
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, at) => Number(`1e${first + at}`));
+}

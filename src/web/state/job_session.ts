@@ -4,8 +4,9 @@
  */
 import { signal } from "@preact/signals";
 import { announce } from "./announce.ts";
-import { explain, getJob, Refused, request } from "../talk/api.ts";
+import { explain, getJob, Refused } from "../talk/api.ts";
 import { type Connection, follow, type Followed } from "../talk/follow.ts";
+import { jobEvents } from "../talk/tabs.ts";
 import { ordinal } from "./format.ts";
 import { type JobState, newJobState, phaseOf, reduce } from "./job_state.ts";
 
@@ -54,7 +55,7 @@ export async function look(id: string): Promise<void> {
     if (text !== heard) announce(heard = text);
   }
   await follow(url + "/events", {
-    fetch: request,
+    fetch: jobEvents(id),
     wait,
     signal,
     onEvents(events) {

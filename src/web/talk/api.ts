@@ -188,7 +188,8 @@ export function explain(
     const wait = error.retryAfter === null ? "" : ` Try again in ${error.retryAfter} s.`;
     return { title, detail: detail.includes("again") ? detail : detail + wait, errors: errors ?? [] };
   }
-  if (error instanceof TypeError) {
+  // Of a mistake in the page, too, browsers say TypeError.
+  if (error instanceof TypeError && (!reachable.value || /fetch|network|load/i.test(error.message))) {
     return {
       title: "The server does not answer",
       detail: "Check the network, and that the server is running; then try again.",

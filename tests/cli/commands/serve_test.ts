@@ -2,6 +2,7 @@
  * The server as its users meet it: the launcher's process with its own permissions, its real workers, over real connections. What happens to jobs and streams when
  * processes die, clients drop, or hundreds of them listen.
  */
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import { decodeImage } from "../../../src/images/decode.ts";
 import { encodeImage } from "../../../src/images/encode.ts";
@@ -21,7 +22,7 @@ import { tinyExtractor, tinyModel, tinyPicture } from "../../support/splice/tiny
 const adapter = await navigator.gpu?.requestAdapter();
 if (!adapter) console.log("skipped: every test of the server with its workers, because no adapter was found");
 
-const watcher = new URL("../../support/cli/health_watch.ts", import.meta.url).pathname;
+const watcher = fileURLToPath(new URL("../../support/cli/health_watch.ts", import.meta.url));
 const pair = {
   structure: await encodeImage(tinyPicture(52, 44, 1), "png"),
   appearance: await encodeImage(tinyPicture(40, 48, 2), "png"),

@@ -1,8 +1,9 @@
 /** The server's socket where there is no room for another connection: it comes back when there is. */
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import { linesOf } from "../../../src/jobs/workers/channel.ts";
 
-const program = new URL("../../support/cli/limited_listener.ts", import.meta.url).pathname;
+const program = fileURLToPath(new URL("../../support/cli/limited_listener.ts", import.meta.url));
 
 Deno.test("listener: out of file descriptors it gives up no more than the connections it cannot have", async () => {
   const command = `ulimit -n 100; exec "$0" run --no-prompt --no-lock --allow-net=127.0.0.1 "${program}"`;

@@ -1,4 +1,5 @@
 /** The data folder: files whole or not at all, ids that are no ids, and one server at a time. */
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type DataFiles, openFiles } from "../../../src/jobs/local/files.ts";
@@ -119,7 +120,7 @@ Deno.test("files: one server a data folder, until it ends, however it ends", () 
     `;
     const path = `${files.folder}/holder.ts`;
     await Deno.writeTextFile(path, script);
-    const config = new URL("../../../deno.json", import.meta.url).pathname;
+    const config = fileURLToPath(new URL("../../../deno.json", import.meta.url));
     const flags = ["--no-lock", "--no-check", "--config", config, "--allow-read", "--allow-write", "--allow-run=sh"];
     const holder = new Deno.Command(Deno.execPath(), {
       args: ["run", ...flags, path, files.folder],

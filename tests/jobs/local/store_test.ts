@@ -1,4 +1,5 @@
 /** The store of jobs: what a job goes through, what is told of it, and that nothing acknowledged is ever lost. */
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
@@ -456,7 +457,7 @@ Deno.test("store: whatever happens, places, events and states agree", async () =
 Deno.test("store: a process killed while it writes loses nothing that it said was done", () =>
   atBench(async (bench) => {
     const path = `${bench.folder}/killed.sqlite`;
-    const writer = new URL("../../support/jobs/job_writer.ts", import.meta.url).pathname;
+    const writer = fileURLToPath(new URL("../../support/jobs/job_writer.ts", import.meta.url));
     const acknowledged = new Map<string, number>();
     for (let round = 0; round < 3; round++) {
       const child = new Deno.Command(Deno.execPath(), {

@@ -2,6 +2,7 @@
  * Seven hundred damaged pictures of all kinds through the real routes, the real creation of jobs and the real inspector: each is taken or refused with words about its field, nothing goes
  * wrong inside, and the inspector is there for the next one.
  */
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import { encodeImage } from "../../../src/images/encode.ts";
 import { isFinal, type Job } from "../../../src/jobs/model/job.ts";
@@ -12,7 +13,7 @@ import { tinyPicture } from "../../support/splice/tiny.ts";
 const COUNT = 700;
 const AT_ONCE = 6;
 
-const fixtures = new URL("../../fixtures/images/", import.meta.url).pathname;
+const fixtures = fileURLToPath(new URL("../../fixtures/images/", import.meta.url));
 const stored = [...Deno.readDirSync(fixtures)].map(({ name }) => name).filter((name) => /\.(png|jpg|webp)$/.test(name));
 const kinds = `${fixtures}kinds/`;
 const others = [...Deno.readDirSync(kinds)].map(({ name }) => name).filter((name) => /\.(?!png$|mp4$)\w+$/.test(name));

@@ -290,3 +290,38 @@ Deno.test("events: POST /v1/splice/stream over a socket goes on as a job when it
     assert.equal(result.headers.get("content-length"), String(fixture("rgb-16.png").length));
     assert.deepEqual(await result.bytes(), fixture("rgb-16.png"));
   }));
+
+Deno.test("events: several jobs over one connection, each from its own place, and what became of each", () =>
+  onStage({ beatMs: 10 }, async (theatre) => {
+    const { worker, serve, ask } = theatre;
+    const base = serve();
+    const first = (await queued(theatre, { steps: 3 })).id;
+    worker.start();
+    await worker.succeed(first);
+    const second = (await queued(theatre, { steps: 3 })).id;
+    const jobs = `${first}:3,${second}:0,nobody:0`;
+    const stream = eventsOf(await fetch(`${base}/v1/events?jobs=${jobs}`));
+    const opening = [await stream.next(), await stream.next(), await stream.next()];
+    assert.deepEqual(opening.map((told) => [told?.name, told?.data.job]), [
+      ["over", first],
+      ["open", second],
+      ["unknown", "nobody"],
+    ]);
+    assert.deepEqual((await stream.next())?.data.id, 1);
+    worker.start();
+    await worker.succeed(second);
+    const rest = await stream.rest();
+    assert.deepEqual(rest.map(({ name, data }) => `${name} ${data.job === second} ${data.id}`), [
+      "started true 2",
+      "succeeded true 3",
+      "over true null",
+    ]);
+    assert.equal(await openStreams(theatre), 0);
+    for (const wrong of ["", "?jobs=", "?jobs=a,", "?jobs=a:x", `?jobs=${"a:1,".repeat(32)}a:1`]) {
+      assert.equal((await ask(`/v1/events${wrong}`)).status, 422, wrong);
+    }
+    const left = eventsOf(await fetch(`${base}/v1/events?jobs=${(await queued(theatre)).id}:0`));
+    await left.next();
+    await left.cancel();
+    await until(async () => await openStreams(theatre) === 0);
+  }));

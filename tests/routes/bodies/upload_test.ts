@@ -174,7 +174,7 @@ Deno.test("upload: fields are UTF-8 text of a sane length, under names of any ki
       ...raw(""),
       body: bytes('--b\r\ncontent-disposition: form-data; name="', [0xff], '"\r\n\r\nx\r\n--b--\r\n'),
     });
-    assert.equal(header.status, 400);
+    assert.deepEqual(header.fields, ["structure", "appearance", "ÿ"], "what is not UTF-8 is Latin-1");
     const long = await refused(theatre, "/v1/jobs", { body: pairForm({ model: "m".repeat(10_001) }) });
     assert.match(long.messages.model, /more than 10000 bytes/);
     const odd = await refused(theatre, "/v1/jobs", {
@@ -233,4 +233,29 @@ Deno.test("upload: at every length a form can be cut off at, and with any byte d
       { numRuns: 120 },
     );
     assert.deepEqual(theatre.uploads(), []);
+  }));
+
+Deno.test("upload: names in Latin-1, parameters in capitals and without quotes are taken", () =>
+  onStage({}, async ({ ask }) => {
+    const latin = (words: string) => Uint8Array.from(words, (letter) => letter.charCodeAt(0));
+    const part = (header: string, content: Uint8Array) => [latin(`--b\r\n${header}\r\n\r\n`), content, latin("\r\n")];
+    const file = "Content-Type: image/png\r\nCONTENT-DISPOSITION: form-data; ";
+    // A large part in between, so that later headers are seen where they are.
+    const large = new Uint8Array(150_000);
+    large.set(fixture("orientation-1.png"));
+    const body = new Blob([
+      ...part(`${file}NAME="structure"; FILENAME="caf\xe9 \\"x\\".png"`, png),
+      ...part(`${file}filename=h\xe4user; Name=appearance`, large),
+      ...part('Content-Disposition: form-data; Name="steps"', text("3")),
+      ...part("content-disposition: FORM-DATA;name=seed", text("5")),
+      latin("--b--\r\n"),
+    ] as Uint8Array<ArrayBuffer>[]);
+    const answer = await ask("/v1/jobs", {
+      method: "POST",
+      body,
+      headers: { "content-type": "multipart/form-data; boundary=b" },
+    });
+    const job = await answer.json();
+    assert.equal(answer.status, 202, JSON.stringify(job));
+    assert.deepEqual([job.options.steps, job.options.seed], [3, 5]);
   }));

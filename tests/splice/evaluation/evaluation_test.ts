@@ -1,4 +1,5 @@
 /** The measures of a result: against numbers that PyTorch, SciPy and LAPACK computed, and each part of them by itself. */
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import { type Gpu, openGpu, randomStream } from "../../../src/engine/mod.ts";
 import { decodeImage } from "../../../src/images/decode.ts";
@@ -16,7 +17,7 @@ import { gpuTest } from "../../support/engine/gpu.ts";
 import { tinyExtractor, tinyPicture } from "../../support/splice/tiny.ts";
 
 const fixture = new URL("../../fixtures/evaluation/", import.meta.url);
-const bundled = new URL("../../../models/splice-tiny8.safetensors", import.meta.url).pathname;
+const bundled = fileURLToPath(new URL("../../../models/splice-tiny8.safetensors", import.meta.url));
 const picture = async (name: string) =>
   await decodeImage(await Deno.readFile(new URL(`${name}.png`, fixture)), { label: name });
 const rowsOf = (mask: Uint8Array, cols: number) =>

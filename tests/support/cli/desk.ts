@@ -1,8 +1,9 @@
 /** A user's desk: a folder with two small pictures, and the program started in it through the launcher, as a process of its own. */
+import { fileURLToPath } from "node:url";
 import { encodeImage } from "../../../src/images/encode.ts";
 import { tinyModel, tinyPicture } from "../splice/tiny.ts";
 
-const root = new URL("../../../", import.meta.url).pathname;
+const root = fileURLToPath(new URL("../../../", import.meta.url));
 
 export interface Ended {
   readonly code: number;

@@ -1,9 +1,10 @@
 /** A user's desk with a weight file in both namings and a store of models, and the program started there through the launcher. */
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import { type Ended, ended } from "./desk.ts";
 import { asHuggingFace, madeUpVit, small, torchFile } from "../weights/vit_files.ts";
 
-const root = new URL("../../../", import.meta.url).pathname;
+const root = fileURLToPath(new URL("../../../", import.meta.url));
 const published = madeUpVit(small);
 export const [pth, bin] = [torchFile(published), torchFile(asHuggingFace(published))];
 

@@ -1,9 +1,10 @@
 /** The real server as a process, started through the launcher on a port that is free, and a client's view of it. */
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import type { Job } from "../../../src/jobs/model/job.ts";
 import { linesOf } from "../../../src/jobs/workers/channel.ts";
 
-const root = new URL("../../../", import.meta.url).pathname;
+const root = fileURLToPath(new URL("../../../", import.meta.url));
 
 export interface Server {
   readonly address: string;

@@ -1,6 +1,8 @@
 /** How to start the worker that stands in for a GPU worker; with `--inspect`, the real inspector. */
+import { fileURLToPath } from "node:url";
+
 export function standIn(args: readonly string[] = []): { command: string; args: string[] } {
-  const root = new URL("../../../", import.meta.url).pathname;
+  const root = fileURLToPath(new URL("../../../", import.meta.url));
   const flags = [
     "--no-prompt",
     `--config=${root}deno.json`,

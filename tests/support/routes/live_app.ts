@@ -1,9 +1,10 @@
 /** The real routes and jobs' side with real processes: the inspector as it is, and GPU workers that are stood in for. Asked without a socket. */
+import { fileURLToPath } from "node:url";
 import { type Live, openLive } from "../../../src/jobs/live.ts";
 import { type LogRecord, openApp } from "../../../src/routes/app.ts";
 import { standIn } from "../jobs/stand_in.ts";
 
-const root = new URL("../../../", import.meta.url).pathname;
+const root = fileURLToPath(new URL("../../../", import.meta.url));
 
 export interface LiveApp {
   readonly live: Live;

@@ -1,6 +1,7 @@
 /**
  * The jobs' side without processes: the real store, files, creation and feeds, and a worker that does what a test tells it to. Pictures that come out are fixtures.
  */
+import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { createJob } from "../../../src/jobs/creation.ts";
 import { openFeeds } from "../../../src/jobs/delivery/feed.ts";
@@ -13,7 +14,7 @@ import { checkWebhookUrl } from "../../../src/jobs/delivery/webhook.ts";
 import { INPUTS } from "../../../src/jobs/model/work.ts";
 import { type AppOptions, type LogRecord, openApp } from "../../../src/routes/app.ts";
 
-export const root = new URL("../../../", import.meta.url).pathname;
+export const root = fileURLToPath(new URL("../../../", import.meta.url));
 export const fixture = (name: string) => Deno.readFileSync(`${root}tests/fixtures/images/${name}`);
 
 /** What a worker would do, one call each; the oldest queued job is the one that starts. */

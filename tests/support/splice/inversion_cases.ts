@@ -1,4 +1,5 @@
 /** The parity cases of inversion, PCA and attention: tests/fixtures/inversion, and the picture and the extractor of the other cases. */
+import { fileURLToPath } from "node:url";
 import { decodeImage } from "../../../src/images/decode.ts";
 import type { Picture } from "../../../src/images/picture.ts";
 import { readSafetensors } from "../../../src/weights/formats/safetensors.ts";
@@ -33,7 +34,7 @@ export interface InversionCases {
 }
 
 export async function openInversionCases(): Promise<InversionCases> {
-  const path = (name: string) => new URL(`../../fixtures/${name}`, import.meta.url).pathname;
+  const path = (name: string) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
   const { cases, pca_side: side } = JSON.parse(await Deno.readTextFile(path("inversion/cases.json")));
   const picture = path("cases/training/structure.png");
   return {

@@ -2,6 +2,7 @@
  * Parity cases: folders with pictures, weights and the numbers that another program of the method computed from them. The small
  * ones of the project always run; larger ones beside the checkout run where they are.
  */
+import { fileURLToPath } from "node:url";
 import { randomStream } from "../../../src/engine/mod.ts";
 import { decodeImage } from "../../../src/images/decode.ts";
 import type { Picture } from "../../../src/images/picture.ts";
@@ -66,7 +67,7 @@ function foldersOf(root: URL): URL[] | null {
 }
 
 async function openCase(folder: URL): Promise<Case<FeaturesCase | TrainingCase>> {
-  const path = (name: string) => new URL(name, folder).pathname;
+  const path = (name: string) => fileURLToPath(new URL(name, folder));
   const said = JSON.parse(Deno.readTextFileSync(path("case.json")));
   const own = (name: string) => {
     try {
@@ -76,7 +77,7 @@ async function openCase(folder: URL): Promise<Case<FeaturesCase | TrainingCase>>
     }
   };
   return {
-    name: folder.pathname.split("/").slice(-4, -1).join("/"),
+    name: fileURLToPath(folder).split("/").slice(-4, -1).join("/"),
     said,
     want: (await readSafetensors(path("want.safetensors"))).tensors,
     extractor: () => loadVit(own("vit.safetensors") ?? path("../vit.safetensors")),

@@ -1,4 +1,5 @@
 /** The smallest transfer that is a real one: pictures of a few dozen pixels, and an extractor of two blocks. */
+import { fileURLToPath } from "node:url";
 import { openGpu, openRuntime, randomStream, type Runtime } from "../../../src/engine/mod.ts";
 import type { Picture } from "../../../src/images/picture.ts";
 import type { Extractor } from "../../../src/splice/transfer/extractor.ts";
@@ -12,7 +13,7 @@ import {
 } from "../../../src/splice/transfer/trainer.ts";
 import { loadVit } from "../../../src/weights/store/store.ts";
 
-export const tinyModel = new URL("../../fixtures/cases/vit.safetensors", import.meta.url).pathname;
+export const tinyModel = fileURLToPath(new URL("../../fixtures/cases/vit.safetensors", import.meta.url));
 export const tinyExtractor: Extractor = await loadVit(tinyModel);
 
 /** Waves of colour and a little noise. */

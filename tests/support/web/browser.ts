@@ -51,8 +51,8 @@ async function install(): Promise<void> {
 }
 
 export interface Watched {
-  /** A page in a context of its own, at the server's address. */
-  open(address: string, options?: BrowserContextOptions): Promise<Page>;
+  /** A page at the server's address: in a context of its own, or another tab beside one that is open. */
+  open(address: string, options?: BrowserContextOptions & { beside?: Page }): Promise<Page>;
   /** What went wrong in any page since the last look, but what `but` matches. */
   complaints(but?: RegExp): string[];
 }
@@ -67,8 +67,9 @@ export async function withBrowser(use: (browser: Watched) => Promise<void>): Pro
   let heard: string[] = [];
   try {
     await use({
-      async open(address, options = {}) {
-        const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+      async open(address, { beside, ...options } = {}) {
+        const context = beside?.context() ??
+          await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
         context.setDefaultTimeout(20_000);
         const page = await context.newPage();
         page.on("pageerror", (error) => heard.push(`error: ${error.message}`));

@@ -1,7 +1,8 @@
 /** What a person does on the page, for tests: choose a pair, type options, start, download, drop. */
+import { fileURLToPath } from "node:url";
 import type { Locator, Page } from "playwright-core";
 
-export const root = new URL("../../../", import.meta.url).pathname;
+export const root = fileURLToPath(new URL("../../../", import.meta.url));
 export const example = (name: string) => `${root}examples/${name}.jpg`;
 
 export const button = (page: Page, name: string | RegExp) => page.getByRole("button", { name });

@@ -2,10 +2,11 @@
  * The whole server but for the GPU: the real routes, jobs, store and inspector, with a worker that seems to train (`painter.ts`). For tests of the page, and to look at it:
  * `deno run -A tests/support/web/page_server.ts` prints an address and serves until it is interrupted.
  */
+import { fileURLToPath } from "node:url";
 import { buildWeb } from "../../../tools/build_web.ts";
 import { openLiveApp } from "../routes/live_app.ts";
 
-const root = new URL("../../../", import.meta.url).pathname;
+const root = fileURLToPath(new URL("../../../", import.meta.url));
 
 export interface PageServer {
   readonly address: string;

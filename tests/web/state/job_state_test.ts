@@ -1,5 +1,6 @@
 /** What the page makes of a job's events, and what it says about each phase. No browser, no server. */
 import assert from "node:assert/strict";
+import { powersOfTen } from "../../../src/web/state/format.ts";
 import { parseRecipe } from "../../../src/splice/transfer/recipe.ts";
 import type { EventData, EventName, Job } from "../../../src/jobs/model/job.ts";
 import type { Followed } from "../../../src/web/talk/follow.ts";
@@ -183,4 +184,11 @@ Deno.test("numbers as a person reads them", () => {
     ),
     ["just now", "10 min ago", "3 h ago", "2 d ago"],
   );
+});
+
+Deno.test("a logarithmic axis: its lines are the powers of ten within, for any range", () => {
+  assert.deepEqual(powersOfTen(0.00999, 1), [0.01, 0.1, 1]);
+  assert.deepEqual(powersOfTen(2, 9), []);
+  assert.deepEqual(powersOfTen(1e-12, 1.5e-10), [1e-12, 1e-11, 1e-10]);
+  assert.deepEqual(powersOfTen(1000, 1000), [1000]);
 });

@@ -1,5 +1,6 @@
 // The two networks' vocabularies: published and Hugging Face names mean the same network, and whatever is not that network is told why.
 
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import {
   checkGenerator,
@@ -117,7 +118,7 @@ Deno.test("names: any patch, depth and MLP ratio", () => {
 });
 
 Deno.test("names: the bundled extractor is what its card says", async () => {
-  const path = new URL("../../../models/splice-tiny8.safetensors", import.meta.url).pathname;
+  const path = fileURLToPath(new URL("../../../models/splice-tiny8.safetensors", import.meta.url));
   const { tensors, vit } = prepareVit((await readSafetensors(path)).tensors, path);
   assert.deepEqual(vit, { dim: 192, depth: 6, heads: 3, patch: 8, native: 64, mlpRatio: 4 });
   assert.equal([...tensors.values()].reduce((sum, { data }) => sum + data.length, 0), 2_719_296);

@@ -1,5 +1,6 @@
 // The store: the content decides how a file is read, a name finds a file in its folders and nowhere else, the manifest is sound.
 
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import {
   decodeWeights,
@@ -16,7 +17,7 @@ import { encodeSafetensors } from "../../../src/weights/formats/safetensors.ts";
 import { madeUpVit, small, torchFile } from "../../support/weights/vit_files.ts";
 import { bytesOf, fixture, isClear, zipOf } from "../../fixtures/weights/files.ts";
 
-const bundled = new URL("../../../models", import.meta.url).pathname;
+const bundled = fileURLToPath(new URL("../../../models", import.meta.url));
 const manifest = await Deno.readTextFile(`${bundled}/manifest.json`);
 
 async function inFolder(run: (folder: string) => Promise<void>): Promise<void> {

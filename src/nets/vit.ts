@@ -124,13 +124,16 @@ export function prepareImage(
   });
 }
 
-/** The published position embedding on another grid: bicubic, by scale factors (rows + 0.1) / n, which move the sample points. */
-function positions(net: Vit, rows: number, cols: number): Value {
+/**
+ * The published position embedding on another grid: bicubic, by scale factors (rows + 0.1) / n, which move the sample points. As published it is taken as it is only
+ * where the picture is square in pixels, too: one of 224 x 230 has the grid of the embedding, and is interpolated to it all the same.
+ */
+function positions(net: Vit, { rows, cols, square }: { rows: number; cols: number; square: boolean }): Value {
   const { native, patch, dim } = net.shape;
   const n = native / patch;
   const pos = net.weight("pos_embed");
   const grid = slice(pos, 0, 1, n * n);
-  if (rows === n && cols === n) return grid;
+  if (rows === n && cols === n && square) return grid;
   const planes = permute(reshape(grid, [n, n, dim]), [2, 0, 1]); // [D, n, n]
   const moved = resample(planes, {
     height: rows,
@@ -175,7 +178,7 @@ function embed(net: Vit, image: Value): Value {
     const flat = reshape(tiles, [rows * cols, 3 * patch * patch]);
     const patches = add(
       linear(flat, net.weight("patch_embed.proj.weight"), net.weight("patch_embed.proj.bias")),
-      positions(net, rows, cols),
+      positions(net, { rows, cols, square: height === width }),
     );
     const cls = add(net.weight("cls_token"), slice(net.weight("pos_embed"), 0, 0, 1));
     return concat([cls, patches]);

@@ -11,7 +11,7 @@ import type { Extractor } from "./extractor.ts";
 import { type Recipe, recipeNames, vitSize } from "./recipe.ts";
 
 /** Counts up when the same options begin to mean other numbers. */
-const VERSION = 1;
+const VERSION = 2;
 
 /** Options that change how long a run is or what is shown of it, and those that stand below in another form. */
 const LEFT_OUT: readonly (keyof Recipe)[] = [

@@ -188,7 +188,7 @@ async function take(file: string, options: KeepOptions & { name?: string }): Pro
   const { interruptible } = await import("../runs/surroundings.ts");
   return await interruptible(async (signal) => {
     try {
-      const copy = await importModel(name, file, {
+      const { copy } = await importModel(name, file, {
         folder: store.own,
         half: options.half ?? false,
         licence: options.licence ?? null,

@@ -17,10 +17,17 @@ import {
   type Value,
 } from "../../engine/mod.ts";
 import { fitPicture, type Picture } from "../../images/picture.ts";
-import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../../nets/vit.ts";
+import {
+  openVit,
+  prepareImage,
+  seenSize,
+  selfSimilarity,
+  vitBlocks,
+  withoutRegisters,
+} from "../../nets/vit.ts";
 import { meanAttention } from "../instruments/attention_maps.ts";
 import type { Size } from "../transfer/augment.ts";
-import { checkSeen, type Extractor, uploadExtractor } from "../transfer/extractor.ts";
+import { checkSeen, type Extractor, periodsOf, uploadExtractor } from "../transfer/extractor.ts";
 import { refuseUnlessItFits, tryPlan } from "../transfer/memory.ts";
 import { type Foreground, foregroundOf, intersectionOverUnion } from "./normalised_cut.ts";
 import { seenPicture } from "../instruments/seen_picture.ts";
@@ -136,7 +143,7 @@ export function openEvaluator(gpu: Gpu, options: EvaluatorOptions): Evaluator {
         ["tokens", tokens],
         ["queries", queries],
         ["keys", keys],
-        ["similarity", selfSimilarity(keys)],
+        ["similarity", selfSimilarity(withoutRegisters(net.shape, keys))],
       ]);
       return tryPlan(() => compile("evaluate", { roots }, { profile: gpu.profile }));
     };
@@ -161,7 +168,8 @@ export function openEvaluator(gpu: Gpu, options: EvaluatorOptions): Evaluator {
     { runtime, programs }: Loads,
     { picture, name }: { readonly picture: Picture; readonly name: string },
   ): Promise<Seen> {
-    const { patch, dim } = options.extractor.vit;
+    const { tensors, vit } = options.extractor;
+    const { patch, dim } = vit;
     const { side, longest } = options;
     checkSeen(picture, { name, patch, side, longest });
     const seen = seenAs(picture);
@@ -177,7 +185,7 @@ export function openEvaluator(gpu: Gpu, options: EvaluatorOptions): Evaluator {
       covered: { height: rows * patch / seen.height, width: cols * patch / seen.width },
       cls: tokens.slice(0, dim),
       similarity: await read("similarity"),
-      attention: meanAttention({ queries, keys, width: dim }),
+      attention: meanAttention({ queries, keys, vit, grid: { rows, cols }, periods: periodsOf(tensors) }),
     };
   }
 

@@ -5,9 +5,9 @@
  */
 import { compile, f32, input, type Interpolation, type Runtime, type Value } from "../../engine/mod.ts";
 import type { Picture } from "../../images/picture.ts";
-import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks } from "../../nets/vit.ts";
+import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks, type VitShape } from "../../nets/vit.ts";
 import type { HostTensor, StateDict } from "../../weights/formats/tensor.ts";
-import { checkSeen, type Extractor, uploadExtractor } from "../transfer/extractor.ts";
+import { checkSeen, type Extractor, periodsOf, uploadExtractor } from "../transfer/extractor.ts";
 import { numbered } from "./look_options.ts";
 import { refuseUnlessItFits, tryPlan } from "../transfer/memory.ts";
 import type { OptionError } from "../transfer/options.ts";
@@ -27,8 +27,11 @@ export interface FeatureOptions {
 }
 
 export interface ExtractedFeatures {
-  /** `block.{i}.tokens|queries|keys|values` [t, d] and `self_similarity.{i}` [t, t]; [CLS] first. */
+  /** `block.{i}.tokens|queries|keys|values` [t, d] and `self_similarity.{i}` [t, t]; [CLS] first, then registers, then patches row by row. Queries and keys before any turning. */
   readonly tensors: StateDict;
+  readonly vit: VitShape;
+  /** Of the extractor's own rotary positions, where its file has some. */
+  readonly periods: Float32Array | undefined;
   readonly grid: { readonly rows: number; readonly cols: number };
   /** Side of a patch, in pixels of what the extractor saw. */
   readonly patch: number;
@@ -51,12 +54,13 @@ export function layersProblem(
 }
 
 /** What a file of features says of itself. */
-export function featureMetadata({ grid, patch, seen }: ExtractedFeatures, model: string): Record<string, string> {
+export function featureMetadata({ grid, patch, seen, vit }: ExtractedFeatures, model: string): Record<string, string> {
   return {
     kind: "splice-features",
     model,
     grid: `${grid.rows}x${grid.cols}`,
     patch: String(patch),
+    registers: String(vit.registers),
     resized: `${seen.height}x${seen.width}`,
   };
 }
@@ -100,6 +104,8 @@ export async function extractFeatures(runtime: Runtime, options: FeatureOptions)
   }
   return {
     tensors,
+    vit: extractor.vit,
+    periods: periodsOf(extractor.tensors),
     grid: { rows: Math.floor(seen.height / patch), cols: Math.floor(seen.width / patch) },
     patch,
     seen,

@@ -4,7 +4,8 @@
 import { dirname, join, resolve } from "node:path";
 import { type Copy, copyAt, readRecord } from "../store/record.ts";
 import { download, type Patience } from "./download.ts";
-import { decodeVit, keepVit, sha256Of, type Vit } from "../store/keep.ts";
+import type { IdentifyOptions, Vit } from "../store/identify.ts";
+import { decodeVit, keepVit, sha256Of } from "../store/keep.ts";
 import { withModelLock, workFolder } from "../store/lock.ts";
 import { discardPart } from "./part.ts";
 import { sweepLeftovers } from "../store/remove.ts";
@@ -15,7 +16,7 @@ import { messageOf, readWholeFile, WeightsError } from "../formats/tensor.ts";
 /** An address to fetch from, and what it is known to give. */
 export type PullSource = Pick<ModelEntry["sources"][number], "url" | "revision" | "bytes" | "sha256">;
 
-export type PullOptions = StoreOptions & {
+export type PullOptions = StoreOptions & Pick<IdentifyOptions, "told"> & {
   /** Where it is kept. */
   readonly own: string;
   /** Best first. */
@@ -132,7 +133,7 @@ async function fetchInto(name: string, source: PullSource, options: PullOptions)
   }
   let vit: Vit;
   try {
-    vit = await decodeVit(await readWholeFile(part), url, { name });
+    vit = await decodeVit(await readWholeFile(part), url, { name, told: options.told, onRemark: options.onNote });
   } catch (error) {
     await discardPart(part); // there is nothing to go on with
     throw error instanceof WeightsError ? new FetchError(error.message, { cause: error }) : error;

@@ -4,22 +4,14 @@
 import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import { withModelLock } from "./lock.ts";
-import { inPublishedOrder, prepareVit, type VitDescription } from "../formats/names.ts";
+import type { VitDescription } from "../formats/vit_family.ts";
+import { fits, identifyVit, type IdentifyOptions, type Vit } from "./identify.ts";
+import { describeEntry, MODELS } from "./manifest.ts";
 import { type Copy, remember, type Sight } from "./record.ts";
 import { sweepLeftovers } from "./remove.ts";
 import { encodeSafetensors } from "../formats/safetensors.ts";
-import { decodeWeights, isModelName, MODELS } from "./store.ts";
-import {
-  type HostTensor,
-  quote,
-  readWholeFile,
-  type StateDict,
-  WeightsError,
-  writeWholeFile,
-} from "../formats/tensor.ts";
-
-/** A checked extractor. */
-export type Vit = { readonly tensors: StateDict; readonly vit: VitDescription };
+import { decodeWeights, isModelName } from "./store.ts";
+import { type HostTensor, quote, readWholeFile, WeightsError, writeWholeFile } from "../formats/tensor.ts";
 
 export type KeepOptions = {
   readonly folder: string;
@@ -46,9 +38,21 @@ export function nameProblem(name: string): string | null {
   return null;
 }
 
-/** The DINO-ViT in the bytes of a weight file of any format; `label` names it in errors. @throws WeightsError if it is anything else, or not the known model `name`. */
-export async function decodeVit(bytes: Uint8Array, label: string, { name }: { name: string }): Promise<Vit> {
-  const weights = prepareVit((await decodeWeights(bytes, label)).tensors, label);
+/**
+ * The ViT in the bytes of a weight file of any format; `label` names it in errors. `beside`: the file's path, where other files may lie beside it.
+ * @throws WeightsError if it is anything else, or not the known model `name`.
+ */
+export async function decodeVit(
+  bytes: Uint8Array,
+  label: string,
+  { name, beside = null, ...options }: IdentifyOptions & { readonly name: string; readonly beside?: string | null },
+): Promise<Vit> {
+  const weights = await identifyVit((await decodeWeights(bytes, label)).tensors, {
+    ...options,
+    label,
+    name,
+    path: beside,
+  });
   checkIsModel(name, weights.vit, label);
   for (const [tensor, { data }] of weights.tensors) {
     if (!data.every(Number.isFinite)) {
@@ -65,13 +69,13 @@ export async function decodeVit(bytes: Uint8Array, label: string, { name }: { na
 /** The server plans by a known model's name alone: under it lies that model and no other. @throws WeightsError */
 export function checkIsModel(name: string, vit: VitDescription, label: string): void {
   const entry = MODELS.find((model) => model.name === name);
-  if (entry === undefined) return;
-  const text = (sizes: Pick<VitDescription, "dim" | "depth" | "patch" | "native">) =>
-    `width ${sizes.dim}, ${sizes.depth} blocks, patches of ${sizes.patch}, made for ${sizes.native} px`;
-  if (text(entry) === text(vit)) return;
+  if (entry === undefined || fits(entry, vit)) return;
+  const text = ({ dim, depth, patch, grid, registers }: VitDescription) =>
+    `width ${dim}, ${depth} blocks, patches of ${patch}, ` +
+    (grid === 0 ? "rotary positions" : `made for ${grid * patch} px`) + (registers > 0 ? `, ${registers} registers` : "");
   throw new WeightsError(
     `Cannot use ${label} as ${name}: it has ${text(vit)}, and ${name} has ${
-      text(entry)
+      text(describeEntry(entry))
     }. Use another name for it, or fetch the file of ${name}.`,
   );
 }
@@ -79,7 +83,7 @@ export function checkIsModel(name: string, vit: VitDescription, label: string): 
 /** Stores an extractor under `name`, replacing what is there. The caller holds the model's lock. @throws WeightsError if it cannot be written. */
 export async function keepVit(name: string, { tensors, vit }: Vit, options: KeepOptions): Promise<Copy> {
   const dtype = options.half ? "f16" : "f32";
-  const bytes = encodeSafetensors(inPublishedOrder(tensors, vit), {
+  const bytes = encodeSafetensors(tensors, {
     dtype: options.half ? halfOfMatrices : "f32",
     metadata: { format: "pt" },
   });
@@ -89,6 +93,7 @@ export async function keepVit(name: string, { tensors, vit }: Vit, options: Keep
     bytes: bytes.length,
     sha256: sha256Of(bytes),
     licence: MODELS.find((model) => model.name === name)?.licence ?? options.licence,
+    network: { heads: vit.heads, normalisation: { mean: [...vit.mean], deviation: [...vit.deviation] } },
     source: options.source,
     when: new Date().toISOString(),
   };
@@ -97,19 +102,24 @@ export async function keepVit(name: string, { tensors, vit }: Vit, options: Keep
   return copy;
 }
 
-/** Stores a weight file of any format under `name`. @throws WeightsError if it is no DINO-ViT, or cannot be written. */
+/** Stores a weight file of any format under `name`. @throws WeightsError if it is no ViT, or cannot be written. */
 export async function importModel(
   name: string,
   file: string,
-  options: Pick<KeepOptions, "folder" | "half" | "licence" | "named"> & { signal: AbortSignal; onWait: () => void },
-): Promise<Copy> {
+  options: Pick<KeepOptions, "folder" | "half" | "licence" | "named"> & IdentifyOptions & {
+    signal: AbortSignal;
+    onWait: () => void;
+  },
+): Promise<{ readonly copy: Copy; readonly vit: VitDescription }> {
   const bytes = await readWholeFile(file);
   const source = { from: basename(file), revision: null, bytes: bytes.length, sha256: sha256Of(bytes) };
-  const vit = await decodeVit(bytes, file, { name });
+  const { told, onRemark } = options;
+  const identify = { told, ...(onRemark ? { onRemark } : {}) };
+  const weights = await decodeVit(bytes, file, { ...identify, name, beside: file });
   return await withModelLock(name, async () => {
-    const copy = await keepVit(name, vit, { ...options, source, sight: null });
+    const copy = await keepVit(name, weights, { ...options, source, sight: null });
     await sweepLeftovers(options.folder, name);
-    return copy;
+    return { copy, vit: weights.vit };
   }, options);
 }
 

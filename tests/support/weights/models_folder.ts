@@ -1,5 +1,6 @@
 /** A store of models in a folder of its own, filled from files and from a server on the loopback address, without a process between. */
 import { importModel } from "../../../src/weights/store/keep.ts";
+import type { Copy } from "../../../src/weights/store/record.ts";
 import { pullModel, type PullOptions } from "../../../src/weights/download/pull.ts";
 import { type Answer, type Asked, fileAnswer, type RawServer, serveRaw, statusAnswer } from "./raw_server.ts";
 import { asHuggingFace, madeUpVit, safetensorsFile, small, torchFile } from "./vit_files.ts";
@@ -17,7 +18,7 @@ export interface Store {
   readonly folder: string;
   readonly notes: string[];
   pull(name: string, urls: string | readonly string[], options?: Partial<PullOptions>): ReturnType<typeof pullModel>;
-  take(name: string, bytes: Uint8Array, options?: { half?: boolean; licence?: string }): ReturnType<typeof importModel>;
+  take(name: string, bytes: Uint8Array, options?: { half?: boolean; licence?: string }): Promise<Copy>;
   /** The names of the files, those in the making included. */
   names(): Promise<string[]>;
   read(name: string): Promise<Uint8Array>;
@@ -47,7 +48,7 @@ export async function withStore(use: (store: Store) => Promise<void>): Promise<v
         }),
       async take(name, bytes, { half = false, licence = null } = {}) {
         await Deno.writeFile(`${home}/given`, bytes);
-        return await importModel(name, `${home}/given`, { folder, half, licence, signal, onWait() {} });
+        return (await importModel(name, `${home}/given`, { folder, half, licence, signal, onWait() {} })).copy;
       },
       async names() {
         const found: string[] = [];

@@ -4,6 +4,7 @@ import { type Command, Option } from "commander";
 import type { Evaluated } from "../../splice/evaluation/evaluation.ts";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../../splice/transfer/recipe.ts";
 import type { EvaluationRow } from "../terminal/evaluation_text.ts";
+import { toldProblems, type ToldFlags, withToldFlags } from "../terminal/told_flags.ts";
 import { checkWritable, makeFolder, readPicture, writePicture } from "../files/files.ts";
 import { findTriples, type TripleFiles } from "../files/triples.ts";
 import {
@@ -17,7 +18,7 @@ import {
   verboseFlag,
 } from "../terminal/usage.ts";
 
-interface EvaluateOptions extends Common, ModelsOption {
+interface EvaluateOptions extends Common, ModelsOption, ToldFlags {
   readonly structure?: string;
   readonly appearance?: string;
   readonly result?: string;
@@ -46,7 +47,7 @@ export function addEvaluate(program: Command, finish: (code: number) => void): v
   for (const { name, flag, description } of optionFlags()) {
     if (RECIPE_OPTIONS.includes(name)) command.addOption(new Option(flag, description));
   }
-  command
+  withToldFlags(command)
     .option("--json", "print the numbers as JSON")
     .option(...modelsFlag)
     .option(...verboseFlag)
@@ -69,6 +70,7 @@ async function evaluate(options: EvaluateOptions, command: Command): Promise<num
   }
   const parsed = parseRecipe(givenRecipe(command, RECIPE_OPTIONS));
   if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
+  problems.push(...toldProblems(options));
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   const { structure, appearance, result } = options as Required<EvaluateOptions>;
   const triples = options.folder === undefined
@@ -86,12 +88,11 @@ async function measure(
   triples: readonly TripleFiles[],
   { recipe, options }: { recipe: Recipe; options: EvaluateOptions },
 ): Promise<number> {
-  const { modelStore, withRuntime } = await import("../runs/surroundings.ts");
-  const { loadVit, modelName, resolveModel } = await import("../../weights/store/store.ts");
+  const { withRuntime } = await import("../runs/surroundings.ts");
+  const { openExtractor } = await import("../runs/extractor.ts");
   const { COMPARABLE, openEvaluator, summarise } = await import("../../splice/evaluation/evaluation.ts");
   const { evaluationText } = await import("../terminal/evaluation_text.ts");
-  const modelPath = await resolveModel(recipe.model, modelStore(options.models));
-  const extractor = await loadVit(modelPath);
+  const { extractor, model } = await openExtractor(recipe.model, options);
   const seen = vitSize(recipe, extractor.vit.native);
   const rows: EvaluationRow[] = [];
   await withRuntime(async ({ gpu }, memoryLimit) => {
@@ -115,7 +116,7 @@ async function measure(
   const measured = rows.flatMap((row) => "error" in row ? [] : [row]);
   const failed = rows.length - measured.length;
   const summary = measured.length > 1 ? summarise(measured) : null;
-  const about = { model: modelName(modelPath), vit_side: seen.side, vit_longest: seen.longest };
+  const about = { model, vit_side: seen.side, vit_longest: seen.longest };
   if (options.json) {
     const content = { ...about, results: rows, failed, ...(summary ?? {}), comparable: COMPARABLE };
     console.log(JSON.stringify(content, null, 2));

@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../../splice/transfer/recipe.ts";
+import { toldProblems, type ToldFlags, withToldFlags } from "../terminal/told_flags.ts";
 import { checkWritable, clashes, readPicture } from "../files/files.ts";
 import {
   asFlag,
@@ -15,7 +16,7 @@ import {
   verboseFlag,
 } from "../terminal/usage.ts";
 
-interface FeaturesOptions extends Common, ModelsOption {
+interface FeaturesOptions extends Common, ModelsOption, ToldFlags {
   readonly image?: string;
   readonly layers?: string;
   readonly out?: string;
@@ -27,7 +28,7 @@ export function addFeatures(program: Command, finish: (code: number) => void): v
   const command = program.command("features")
     .summary("write the extractor's features of a picture")
     .description(
-      "Writes tokens, queries, keys, values [t, d] and self-similarity [t, t] of the extractor's blocks, [CLS] first.",
+      "Writes tokens, queries, keys, values [t, d] and self-similarity [t, t] of the extractor's blocks: of [CLS], then of registers if the model has some, then of patches.",
     )
     .option("--image <file>", "the picture")
     .option("--out <file>", "the tensors, as safetensors")
@@ -35,7 +36,7 @@ export function addFeatures(program: Command, finish: (code: number) => void): v
   for (const { name, flag, description } of optionFlags()) {
     if (RECIPE_OPTIONS.includes(name)) command.addOption(new Option(flag, description));
   }
-  command
+  withToldFlags(command)
     .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
@@ -57,6 +58,7 @@ async function features(options: FeaturesOptions, command: Command): Promise<num
   if (options.layers !== undefined && !/^\d+(,\d+)*$/.test(options.layers)) {
     problems.push(`Cannot use --layers = ${JSON.stringify(options.layers)}: it must be block numbers from 0, as 0,11`);
   }
+  problems.push(...toldProblems(options));
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   const { image, out } = options as Required<FeaturesOptions>;
   await checkWritable([{ path: out, flag: "--out", plain: true }]);
@@ -67,25 +69,23 @@ async function features(options: FeaturesOptions, command: Command): Promise<num
 
 async function extract(
   recipe: Recipe,
-  { image, out, layers, quiet, models }: Pick<FeaturesOptions, "quiet" | "models"> & {
+  { image, out, layers, quiet, ...model }: Pick<FeaturesOptions, "quiet" | "models" | keyof ToldFlags> & {
     image: string;
     out: string;
     layers: number[] | undefined;
   },
 ): Promise<void> {
-  const { modelStore, withRuntime } = await import("../runs/surroundings.ts");
-  const { loadVit, modelName, resolveModel } = await import("../../weights/store/store.ts");
+  const { withRuntime } = await import("../runs/surroundings.ts");
+  const { openExtractor } = await import("../runs/extractor.ts");
   const { writeSafetensors } = await import("../../weights/formats/safetensors.ts");
   const { extractFeatures, featureMetadata, layersProblem, wantedLayers } = await import(
     "../../splice/instruments/features.ts"
   );
-  const modelPath = await resolveModel(recipe.model, modelStore(models));
+  const { extractor, model: name } = await openExtractor(recipe.model, { ...model, quiet });
   const picture = await readPicture(image);
-  const extractor = await loadVit(modelPath);
-  const { depth, native } = extractor.vit;
-  const model = modelName(modelPath);
+  const { depth, native, registers } = extractor.vit;
   const wanted = wantedLayers(layers ?? [], depth);
-  const problem = layersProblem(wanted, { model, depth });
+  const problem = layersProblem(wanted, { model: name, depth });
   if (problem) throw new UsageError([asFlag(problem.message)]);
   const features = await withRuntime((runtime, memoryLimit) =>
     extractFeatures(runtime, {
@@ -97,13 +97,15 @@ async function extract(
       memoryLimit,
     })
   );
-  await writeSafetensors(out, features.tensors, { metadata: featureMetadata(features, model) });
+  await writeSafetensors(out, features.tensors, { metadata: featureMetadata(features, name) });
   if (!quiet) {
     const { grid, patch } = features;
     console.log(
       `${resolve(out)} is done: ${
         wanted.length === 1 ? "block" : "blocks"
-      } ${wanted} of ${model}, ${grid.rows} x ${grid.cols} patches of ${patch} and [CLS]`,
+      } ${wanted} of ${name}, ${grid.rows} x ${grid.cols} patches of ${patch} and [CLS]${
+        registers > 0 ? ` and ${registers} registers` : ""
+      }`,
     );
   }
 }

@@ -15,22 +15,24 @@ import type { InversionRecipe } from "../../splice/instruments/inversion_options
 import { layerProblem } from "../../splice/instruments/look_options.ts";
 import { megabytes } from "../../splice/transfer/memory.ts";
 import { writeSafetensors } from "../../weights/formats/safetensors.ts";
-import { loadVit, modelName, resolveModel } from "../../weights/store/store.ts";
 import { readPicture, writePicture } from "../files/files.ts";
 import { openMetrics } from "./metrics.ts";
 import { findCheckpoint, type Resumable, stoppedText } from "./resume.ts";
-import { interruptible, modelStore, withRuntime } from "./surroundings.ts";
+import { interruptible, withRuntime } from "./surroundings.ts";
+import { openExtractor } from "./extractor.ts";
+import type { ToldFlags } from "../terminal/told_flags.ts";
 import { asFlag, EXIT, UsageError } from "../terminal/usage.ts";
 import { durationText } from "../terminal/quantities.ts";
 import type { Voice } from "../terminal/voice.ts";
 
-export interface InversionJob extends Resumable {
+export interface InversionJob extends Resumable, ToldFlags {
   readonly image: string;
   readonly out: string;
   readonly recipe: InversionRecipe;
   readonly metrics?: string | undefined;
   /** Where models are kept, if not in the usual folder. */
   readonly models?: string | undefined;
+  readonly quiet?: boolean | undefined;
 }
 
 /** Does it, and says so with `voice`. Resolves to the exit code. */
@@ -50,9 +52,7 @@ async function invert(job: InversionJob, voice: Voice, signal: AbortSignal): Pro
   const { recipe } = job;
   const whole = await readPicture(job.image);
   const picture = recipe.size === undefined ? whole : fitPicture(whole, recipe.size);
-  const modelPath = await resolveModel(recipe.model, modelStore(job.models));
-  const model = modelName(modelPath);
-  const extractor = await loadVit(modelPath);
+  const { extractor, model } = await openExtractor(recipe.model, job);
   const { depth } = extractor.vit;
   const problem = layerProblem(recipe.layer, { model, depth });
   if (problem) throw new UsageError([asFlag(problem.message)]);

@@ -12,6 +12,7 @@ import {
   lookProblems,
   parseLook,
 } from "../../splice/instruments/look_options.ts";
+import { toldProblems, type ToldFlags, withToldFlags } from "../terminal/told_flags.ts";
 import { checkWritable, clashes, formatProblem, readPicture, writePicture } from "../files/files.ts";
 import {
   asFlag,
@@ -25,7 +26,7 @@ import {
   verboseFlag,
 } from "../terminal/usage.ts";
 
-export interface LookFlags extends Common, ModelsOption {
+export interface LookFlags extends Common, ModelsOption, ToldFlags {
   readonly image?: string;
   readonly out?: string;
 }
@@ -55,7 +56,7 @@ export function withLookOptions(
   for (const { name, flag, description } of lookFlags(look)) {
     if (!PLACE.includes(name)) command.addOption(new Option(flag, description));
   }
-  return command
+  return withToldFlags(command)
     .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
@@ -72,19 +73,17 @@ export async function look(command: Command, name: LookName, options: LookFlags,
   problems.push(...clashes({ "--image": options.image }, { "--out": options.out }));
   const parsed = parseLook(name, givenRecipe(command, lookOptionNames(name)));
   if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
-  problems.push(...own?.problems ?? []);
+  problems.push(...own?.problems ?? [], ...toldProblems(options));
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   const { image, out } = options as Required<LookFlags>;
   await checkWritable([{ path: out, flag: "--out" }]);
 
-  const { modelStore, withRuntime } = await import("./surroundings.ts");
-  const { loadVit, modelName, resolveModel } = await import("../../weights/store/store.ts");
+  const { withRuntime } = await import("./surroundings.ts");
+  const { openExtractor } = await import("./extractor.ts");
   const { paintLook, tooMuch } = await import("../../splice/instruments/look.ts");
-  const modelPath = await resolveModel(parsed.look.options.model, modelStore(options.models));
+  const { extractor, model } = await openExtractor(parsed.look.options.model, options);
   const picture = await readPicture(image);
   const placed = { ...parsed.look, options: { ...parsed.look.options, ...own?.place(picture) } } as typeof parsed.look;
-  const extractor = await loadVit(modelPath);
-  const model = modelName(modelPath);
   const later = [
     ...lookProblems(placed, { model, ...extractor.vit }),
     tooMuch(placed, { ...extractor, picture, mostPatches: MOST_PATCHES }),

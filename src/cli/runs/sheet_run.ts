@@ -16,12 +16,12 @@ import {
   thumbnail,
 } from "../../splice/evaluation/sheet_picture.ts";
 import type { StepCache } from "../../splice/transfer/step_cache.ts";
-import { loadVit, modelName, resolveModel } from "../../weights/store/store.ts";
 import { checkSize, writePicture, writeText } from "../files/files.ts";
 import { type CellTask, type FinishedCell, judgeOf, keptCell, measureCell, runCell } from "./sheet_cells.ts";
 import { examinePhotographs, openPhotographReader, type Photograph } from "../files/sheet_photographs.ts";
 import { type CellName, openSheetVoice, type SheetVoice } from "../terminal/sheet_voice.ts";
-import { interruptible, modelStore } from "./surroundings.ts";
+import { openExtractor } from "./extractor.ts";
+import { interruptible } from "./surroundings.ts";
 import { EXIT, type ModelsOption } from "../terminal/usage.ts";
 import { durationText } from "../terminal/quantities.ts";
 import type { VoiceOptions } from "../terminal/voice.ts";
@@ -56,8 +56,8 @@ export async function makeSheet(list: SheetList, files: SheetFiles): Promise<num
   const extractors = new Map<Recipe["model"], Extractor & { name: string }>();
   for (const { model } of [list.recipe, ...list.settings.map(({ recipe }) => recipe)]) {
     if (extractors.has(model)) continue;
-    const path = await resolveModel(model, modelStore(files.models));
-    extractors.set(model, { ...await loadVit(path), name: modelName(path) });
+    const { extractor, model: name } = await openExtractor(model, files);
+    extractors.set(model, { ...extractor, name });
   }
   const photographs = await examinePhotographs(
     list.pairs.flatMap(({ structure, appearance }) => [structure, appearance]),

@@ -1,9 +1,10 @@
 /** What `run` and `invert` have in common: losses, checkpoints, and going on from one; and what is wrong with them before any work. */
 import type { Command } from "commander";
 import { formatProblem } from "../files/files.ts";
+import { toldProblems, type ToldFlags, withToldFlags } from "../terminal/told_flags.ts";
 import { type Common, modelsFlag, type ModelsOption, quietFlag, verboseFlag } from "../terminal/usage.ts";
 
-export interface TrainingFlags extends Common, ModelsOption {
+export interface TrainingFlags extends Common, ModelsOption, ToldFlags {
   readonly out?: string;
   readonly metrics?: string;
   readonly checkpoint?: string;
@@ -13,7 +14,7 @@ export interface TrainingFlags extends Common, ModelsOption {
 
 /** Adds them to one of these commands, after its own. */
 export function withTrainingFlags(command: Command, { example }: { readonly example: string }): Command {
-  return command
+  return withToldFlags(command)
     .option("--metrics <file>", "write the losses, one JSON object a step")
     .option("--checkpoint <file>", "save the state of the run every few seconds and at the end")
     .option("--resume", "go on from the checkpoint, if it is there")
@@ -33,6 +34,7 @@ export function trainingProblems<Flags extends TrainingFlags>(
     .map((name) => `Cannot ${action}: --${name} FILE is missing`);
   const format = options.out === undefined ? null : formatProblem(options.out, "--out");
   if (format !== null) problems.push(format);
+  problems.push(...toldProblems(options));
   if (options.resume && options.checkpoint === undefined) {
     problems.push("Cannot use --resume: it goes on from a checkpoint; name it with --checkpoint FILE");
   }

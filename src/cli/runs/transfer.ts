@@ -19,16 +19,18 @@ import { type Recipe, vitSize } from "../../splice/transfer/recipe.ts";
 import { openTrainer, type Trainer } from "../../splice/transfer/trainer.ts";
 import { seenSize } from "../../nets/vit.ts";
 import { writeSafetensors } from "../../weights/formats/safetensors.ts";
-import { loadVit, loadWeights, modelName, resolveModel } from "../../weights/store/store.ts";
+import { loadWeights } from "../../weights/store/store.ts";
 import { checkSize, readPicture, writePicture } from "../files/files.ts";
 import { type Metrics, openMetrics } from "./metrics.ts";
 import { findCheckpoint, stoppedText } from "./resume.ts";
-import { interruptible, modelStore, withRuntime } from "./surroundings.ts";
+import { interruptible, withRuntime } from "./surroundings.ts";
+import { openExtractor } from "./extractor.ts";
+import type { ToldFlags } from "../terminal/told_flags.ts";
 import { EXIT } from "../terminal/usage.ts";
 import { durationText } from "../terminal/quantities.ts";
 import type { Voice } from "../terminal/voice.ts";
 
-export interface Transfer {
+export interface Transfer extends ToldFlags {
   readonly structure: string;
   readonly appearance: string;
   readonly out: string;
@@ -40,6 +42,7 @@ export interface Transfer {
   readonly resume?: boolean | undefined;
   /** Where models are kept, if not in the usual folder. */
   readonly models?: string | undefined;
+  readonly quiet?: boolean | undefined;
 }
 
 /** Does it, and says so with `voice`. Resolves to the exit code. */
@@ -64,8 +67,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
   const structure = await picture(transfer.structure);
   checkSize({ path: transfer.out, flag: "--out" }, structure);
   const appearance = await picture(transfer.appearance);
-  const modelPath = await resolveModel(recipe.model, modelStore(transfer.models));
-  const extractor = await loadVit(modelPath);
+  const { extractor, model } = await openExtractor(recipe.model, transfer);
   const initial = transfer.initGenerator === undefined
     ? undefined
     : generatorSlab((await loadWeights(transfer.initGenerator)).tensors, transfer.initGenerator);
@@ -90,13 +92,13 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
     const seen = vitSize(recipe, extractor.vit.native);
     voice.started({
       adapter: name,
-      model: modelName(modelPath),
+      model,
       steps: recipe.steps,
       step: trainer.step(),
       memory_bytes: trainer.memory.totalBytes,
       plan: planText(trainer, {
         adapter: name,
-        model: modelName(modelPath),
+        model,
         pictures: [structure, appearance],
         side: seen.side,
         longest: seen.longest,
@@ -115,7 +117,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
     }
     if (transfer.saveGenerator !== undefined) {
       await writeSafetensors(transfer.saveGenerator, unpackGenerator(await trainer.slab()), {
-        metadata: { kind: "splice-generator", model: modelName(modelPath), steps: String(recipe.steps) },
+        metadata: { kind: "splice-generator", model, steps: String(recipe.steps) },
       });
     }
     await writePicture(transfer.out, await trainer.render());

@@ -14,14 +14,15 @@ export interface Warm {
   withRuntime<T>(use: (runtime: Runtime, memoryLimit: number | undefined) => Promise<T>): Promise<T>;
 }
 
-export function keepWarm(withRuntime: Warm["withRuntime"]): Warm {
+/** `onRemark` gets what had to be assumed of an extractor. */
+export function keepWarm(withRuntime: Warm["withRuntime"], onRemark: (text: string) => void): Warm {
   let last: { path: string; modified: number; extractor: Promise<Extractor> } | null = null;
   return {
     steps: new Map(),
     withRuntime,
     async extractor(path) {
       const modified = (await Deno.stat(path)).mtime?.getTime() ?? 0;
-      if (last?.path !== path || last.modified !== modified) last = { path, modified, extractor: loadVit(path) };
+      if (last?.path !== path || last.modified !== modified) last = { path, modified, extractor: loadVit(path, { onRemark }) };
       try {
         return await last.extractor;
       } catch (error) {

@@ -60,7 +60,7 @@ export function featureMetadata({ grid, patch, seen, vit }: ExtractedFeatures, m
     model,
     grid: `${grid.rows}x${grid.cols}`,
     patch: String(patch),
-    registers: String(vit.registers),
+    ...(vit.registers > 0 ? { registers: String(vit.registers) } : {}),
     resized: `${seen.height}x${seen.width}`,
   };
 }

@@ -231,11 +231,15 @@ const FAMILY_NAMES: Readonly<Record<VitFamily, string>> = {
 
 /** What was recognised, for people: `DINOv2, 4 registers: width 384, 12 blocks, 6 heads of 64, patches of 14, positions of 37 x 37`. */
 export function vitText(vit: VitDescription): string {
-  const { family, registers, dim, depth, heads, patch, grid } = vit;
+  const { family, registers, dim, depth, patch, grid } = vit;
   const positions = grid === 0 ? "rotary positions" : `positions of ${grid} x ${grid}`;
   return `${FAMILY_NAMES[family]}${registers > 0 ? `, ${registers} registers` : ""}: width ${dim}, ${depth} blocks, ` +
-    `${heads} heads of ${dim / heads}, patches of ${patch}, ${positions}${vit.gated ? ", SwiGLU" : ""}`;
+    `${headsText(vit)}, patches of ${patch}, ${positions}${vit.gated ? ", SwiGLU" : ""}`;
 }
+
+/** `12 heads of 64` */
+export const headsText = ({ heads, dim }: Pick<VitDescription, "heads" | "dim">) =>
+  `${heads} ${heads === 1 ? "head" : "heads"} of ${dim / heads}`;
 
 /** `ImageNet's`, `0.5 and 0.5`, or the numbers. */
 export function normalisationText({ mean, deviation }: Normalisation): string {

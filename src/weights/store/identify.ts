@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import {
   assumedOf,
   completeVit,
-  HEAD,
+  headsText,
   IMAGENET,
   type Normalisation,
   normalisationText,
@@ -59,7 +59,7 @@ export async function identifyVit(
   const vit = complete(all);
   const assumed = assumedOf(all, published);
   const what = [
-    ...(assumed.heads ? [`${vit.heads} heads of ${HEAD}`] : []),
+    ...(assumed.heads ? [headsText(vit)] : []),
     ...(assumed.normalisation ? [`${normalisationText(IMAGENET)} normalisation`] : []),
   ];
   if (what.length > 0) {

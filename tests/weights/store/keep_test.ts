@@ -141,7 +141,7 @@ Deno.test("models: two pulls at once fetch once", () =>
     assert.deepEqual([notes[0], notes.length], ["Another process is busy with mine: waiting for it", 2]);
     assert.match(
       notes[1],
-      /vit\.pth: 1 heads of 64 and ImageNet's normalisation are assumed, because its tensors do not/,
+      /vit\.pth: 1 head of 64 and ImageNet's normalisation are assumed, because its tensors do not/,
     );
   }));
 

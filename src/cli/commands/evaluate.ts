@@ -4,7 +4,7 @@ import { type Command, Option } from "commander";
 import type { Evaluated } from "../../splice/evaluation/evaluation.ts";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../../splice/transfer/recipe.ts";
 import type { EvaluationRow } from "../terminal/evaluation_text.ts";
-import { toldProblems, type ToldFlags, withToldFlags } from "../terminal/told_flags.ts";
+import { type ToldFlags, toldProblems, withToldFlags } from "../terminal/told_flags.ts";
 import { checkWritable, makeFolder, readPicture, writePicture } from "../files/files.ts";
 import { findTriples, type TripleFiles } from "../files/triples.ts";
 import {

@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../../splice/transfer/recipe.ts";
-import { toldProblems, type ToldFlags, withToldFlags } from "../terminal/told_flags.ts";
+import { type ToldFlags, toldProblems, withToldFlags } from "../terminal/told_flags.ts";
 import { checkWritable, clashes, readPicture } from "../files/files.ts";
 import {
   asFlag,

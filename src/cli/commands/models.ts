@@ -1,7 +1,7 @@
 /** `splice models`: what is in the store of weights, and how more gets into it. */
 import { type Command, Option } from "commander";
 import type { PullFlags } from "../runs/model_pull.ts";
-import { toldOf, type ToldFlags, toldProblems, withToldFlags } from "../terminal/told_flags.ts";
+import { type ToldFlags, toldOf, toldProblems, withToldFlags } from "../terminal/told_flags.ts";
 import {
   type Common,
   EXIT,
@@ -179,4 +179,3 @@ async function remove(name: string, options: Common & ModelsOption): Promise<num
     }
   });
 }
-

@@ -1,7 +1,7 @@
 /** The extractor that a command works with: found by a store name or a path, read, and described; what had to be assumed of it is said on stderr. */
 import type { Extractor } from "../../splice/transfer/extractor.ts";
 import { loadVit, modelName, resolveModel } from "../../weights/store/store.ts";
-import { toldOf, type ToldFlags } from "../terminal/told_flags.ts";
+import { type ToldFlags, toldOf } from "../terminal/told_flags.ts";
 import { modelStore } from "./surroundings.ts";
 
 export interface OpenedExtractor {

@@ -12,7 +12,7 @@ import {
   lookProblems,
   parseLook,
 } from "../../splice/instruments/look_options.ts";
-import { toldProblems, type ToldFlags, withToldFlags } from "../terminal/told_flags.ts";
+import { type ToldFlags, toldProblems, withToldFlags } from "../terminal/told_flags.ts";
 import { checkWritable, clashes, formatProblem, readPicture, writePicture } from "../files/files.ts";
 import {
   asFlag,

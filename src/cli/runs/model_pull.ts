@@ -1,6 +1,6 @@
 /** What `splice models pull` does: which address, what it says meanwhile, and what to do where no address gives the model to everyone. */
 import { openDownloadVoice } from "../terminal/download_voice.ts";
-import { toldOf, type ToldFlags, toldProblems } from "../terminal/told_flags.ts";
+import { type ToldFlags, toldOf, toldProblems } from "../terminal/told_flags.ts";
 import { type Common, EXIT, type ModelsOption, shellWord, UsageError } from "../terminal/usage.ts";
 import { pullModel } from "../../weights/download/pull.ts";
 import { isBundled, type ModelEntry, MODELS } from "../../weights/store/manifest.ts";

@@ -76,7 +76,9 @@ export function listText({ folders, models, named }: Survey): string {
   const problems = models.flatMap(({ problem }) => problem ?? []);
   const absent = models.some(({ present }) => !present) ? `; \`splice models pull NAME${named}\` fetches one` : "";
   const byHand = models.some(({ present, gated }) => !present && gated)
-    ? [`Those "by hand" are given to who accepts their licence: \`splice models pull NAME\` says where, \`splice models import FILE --name NAME\` takes the file.`]
+    ? [
+      `Those "by hand" are given to who accepts their licence: \`splice models pull NAME\` says where, \`splice models import FILE --name NAME\` takes the file.`,
+    ]
     : [];
   return [...lines, ...problems, `Kept in ${folders.at(-1)}${absent}.`, ...byHand].join("\n");
 }

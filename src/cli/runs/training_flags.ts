@@ -1,7 +1,7 @@
 /** What `run` and `invert` have in common: losses, checkpoints, and going on from one; and what is wrong with them before any work. */
 import type { Command } from "commander";
 import { formatProblem } from "../files/files.ts";
-import { toldProblems, type ToldFlags, withToldFlags } from "../terminal/told_flags.ts";
+import { type ToldFlags, toldProblems, withToldFlags } from "../terminal/told_flags.ts";
 import { type Common, modelsFlag, type ModelsOption, quietFlag, verboseFlag } from "../terminal/usage.ts";
 
 export interface TrainingFlags extends Common, ModelsOption, ToldFlags {

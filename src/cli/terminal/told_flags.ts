@@ -12,7 +12,10 @@ const MOST_HEADS = 256;
 /** Adds them to a command that takes a model file. */
 export function withToldFlags(command: Command): Command {
   return command
-    .option("--heads <number>", "heads of a block, where the model's file does not tell (default: as many as have 64 channels)")
+    .option(
+      "--heads <number>",
+      "heads of a block, where the model's file does not tell (default: as many as have 64 channels)",
+    )
     .option(
       "--normalise <colours>",
       "what the model was trained with, where its file does not tell: imagenet, half, or mean and deviation as r,g,b,r,g,b (default: imagenet)",
@@ -27,7 +30,9 @@ export function toldProblems({ heads, normalise }: ToldFlags): string[] {
   }
   if (normalise !== undefined && normalisationOf(normalise) === null) {
     problems.push(
-      `Cannot use --normalise = ${JSON.stringify(normalise)}: it must be imagenet, half, or six numbers, the mean of red, green and blue and their deviation ` +
+      `Cannot use --normalise = ${
+        JSON.stringify(normalise)
+      }: it must be imagenet, half, or six numbers, the mean of red, green and blue and their deviation ` +
         "above 0, as 0.5,0.5,0.5,0.5,0.5,0.5",
     );
   }

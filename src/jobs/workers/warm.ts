@@ -22,7 +22,9 @@ export function keepWarm(withRuntime: Warm["withRuntime"], onRemark: (text: stri
     withRuntime,
     async extractor(path) {
       const modified = (await Deno.stat(path)).mtime?.getTime() ?? 0;
-      if (last?.path !== path || last.modified !== modified) last = { path, modified, extractor: loadVit(path, { onRemark }) };
+      if (last?.path !== path || last.modified !== modified) {
+        last = { path, modified, extractor: loadVit(path, { onRemark }) };
+      }
       try {
         return await last.extractor;
       } catch (error) {

@@ -17,14 +17,7 @@ import {
   type Value,
 } from "../../engine/mod.ts";
 import { fitPicture, type Picture } from "../../images/picture.ts";
-import {
-  openVit,
-  prepareImage,
-  seenSize,
-  selfSimilarity,
-  vitBlocks,
-  withoutRegisters,
-} from "../../nets/vit.ts";
+import { openVit, prepareImage, seenSize, selfSimilarity, vitBlocks, withoutRegisters } from "../../nets/vit.ts";
 import { meanAttention } from "../instruments/attention_maps.ts";
 import type { Size } from "../transfer/augment.ts";
 import { checkSeen, type Extractor, periodsOf, uploadExtractor } from "../transfer/extractor.ts";

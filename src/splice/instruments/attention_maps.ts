@@ -4,7 +4,7 @@
  * [CLS]'s share of itself, and those of registers, they add up to 1.
  */
 import type { Picture } from "../../images/picture.ts";
-import { rotatedOnHost, rotaryTables } from "../../nets/rotary.ts";
+import { rotaryTables, rotatedOnHost } from "../../nets/rotary.ts";
 import type { VitShape } from "../../nets/vit.ts";
 import type { ExtractedFeatures } from "./features.ts";
 import { framed, heatColours, overPhotograph, paintGrid, patchAt, sideBySide } from "./grid_picture.ts";

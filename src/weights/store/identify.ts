@@ -65,7 +65,9 @@ export async function identifyVit(
   if (what.length > 0) {
     const why = neighbours.remarks.length > 0 ? neighbours.remarks.join("; ") : "its tensors do not tell";
     onRemark?.(
-      `${label}: ${what.join(" and ")} ${what.length > 1 || assumed.heads ? "are" : "is"} assumed, because ${why}. ${FLAGS} say otherwise`,
+      `${label}: ${what.join(" and ")} ${
+        what.length > 1 || assumed.heads ? "are" : "is"
+      } assumed, because ${why}. ${FLAGS} say otherwise`,
     );
   }
   return { tensors: published, vit };
@@ -86,7 +88,10 @@ function isFileOf({ sources }: ModelEntry, path: string | null): boolean {
 }
 
 /** Whether a network has the sizes of a known model. */
-export function fits(entry: ModelEntry, sizes: Pick<VitDescription, "family" | "dim" | "depth" | "patch" | "grid" | "registers" | "hidden">): boolean {
+export function fits(
+  entry: ModelEntry,
+  sizes: Pick<VitDescription, "family" | "dim" | "depth" | "patch" | "grid" | "registers" | "hidden">,
+): boolean {
   const known = describeEntry(entry);
   const text = ({ family, dim, depth, patch, grid, registers, hidden }: typeof sizes) =>
     `${[family, dim, depth, patch, grid, registers, hidden]}`;

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import { withModelLock } from "./lock.ts";
 import type { VitDescription } from "../formats/vit_family.ts";
-import { fits, identifyVit, type IdentifyOptions, type Vit } from "./identify.ts";
+import { fits, type IdentifyOptions, identifyVit, type Vit } from "./identify.ts";
 import { describeEntry, MODELS } from "./manifest.ts";
 import { type Copy, remember, type Sight } from "./record.ts";
 import { sweepLeftovers } from "./remove.ts";
@@ -72,7 +72,8 @@ export function checkIsModel(name: string, vit: VitDescription, label: string): 
   if (entry === undefined || fits(entry, vit)) return;
   const text = ({ dim, depth, patch, grid, registers }: VitDescription) =>
     `width ${dim}, ${depth} blocks, patches of ${patch}, ` +
-    (grid === 0 ? "rotary positions" : `made for ${grid * patch} px`) + (registers > 0 ? `, ${registers} registers` : "");
+    (grid === 0 ? "rotary positions" : `made for ${grid * patch} px`) +
+    (registers > 0 ? `, ${registers} registers` : "");
   throw new WeightsError(
     `Cannot use ${label} as ${name}: it has ${text(vit)}, and ${name} has ${
       text(describeEntry(entry))

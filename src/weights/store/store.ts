@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import { checkGenerator } from "../formats/generator_names.ts";
 import type { VitDescription } from "../formats/vit_family.ts";
-import { identifyVit, type IdentifyOptions } from "./identify.ts";
+import { type IdentifyOptions, identifyVit } from "./identify.ts";
 import { isBundled, type ModelEntry, MODELS, NAME } from "./manifest.ts";
 import { copyAt } from "./record.ts";
 import { decodePth } from "../formats/pth.ts";

@@ -3,7 +3,14 @@
 
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import { HEAD, IMAGENET, type Normalisation, normalisationText, type Told, type VitSizes } from "../formats/vit_family.ts";
+import {
+  HEAD,
+  IMAGENET,
+  type Normalisation,
+  normalisationText,
+  type Told,
+  type VitSizes,
+} from "../formats/vit_family.ts";
 
 const three = z.tuple([z.number(), z.number(), z.number()]);
 const positive = z.tuple([z.number().positive(), z.number().positive(), z.number().positive()]);
@@ -53,7 +60,9 @@ export async function askNeighbours(path: string, sizes: VitSizes): Promise<Neig
       return { told: { heads, normalisation }, remarks };
     }
     remarks.push(
-      `preprocessor_config.json says ${normalisationText(normalisation)}, but this has the sizes of a DINO model, some of ` +
+      `preprocessor_config.json says ${
+        normalisationText(normalisation)
+      }, but this has the sizes of a DINO model, some of ` +
         "which were published with a wrong one",
     );
     return { told: { heads }, remarks };

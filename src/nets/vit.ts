@@ -1,8 +1,8 @@
 /**
- * The frozen extractor: a DINO vision transformer as a graph, up to the features that are asked for and no further.
+ * The frozen extractor: a vision transformer of the DINO family as a graph, up to the features that are asked for and no further.
  *
- * T = 1 + rows * cols tokens ([CLS] first), D channels, heads of 64. Weights are frozen states under the published names, prefixed
- * `vit.`. Nothing here is trained; gradients flow to the image alone. (Caron et al. 2021, arXiv:2104.14294; the published model.)
+ * T = 1 + R + rows * cols tokens ([CLS] first, then R registers, if any, then patches row by row), D channels. Nothing here is trained; gradients flow to the image
+ * alone. (Caron et al. 2021, arXiv:2104.14294; Oquab et al. 2023, arXiv:2304.07193; Darcet et al. 2023, arXiv:2309.16588; Simeoni et al. 2025, arXiv:2508.10104.)
  */
 import {
   add,
@@ -10,7 +10,6 @@ import {
   concat,
   div,
   expand,
-  f32,
   gelu,
   type Interpolation,
   layerNorm,
@@ -20,78 +19,19 @@ import {
   permute,
   resample,
   reshape,
+  sigmoid,
   slice,
   sqrt,
-  state,
   sum,
   transpose,
   type Value,
   withScope,
 } from "../engine/mod.ts";
+import { patchPositions } from "./positions.ts";
+import { rotation } from "./rotary.ts";
+import { openVit, type Vit, type VitShape } from "./vit_weights.ts";
 
-export interface VitShape {
-  readonly dim: number;
-  readonly depth: number;
-  /** Side of a patch, and of the square image whose position embedding was published, in pixels. */
-  readonly patch: number;
-  readonly native: number;
-  readonly mlpRatio: number;
-}
-
-/** The network's weights as graph values. */
-export interface Vit {
-  readonly shape: VitShape;
-  readonly weight: (name: string) => Value;
-}
-
-const EPSILON = 1e-6;
-const MEAN = [0.485, 0.456, 0.406];
-const DEVIATION = [0.229, 0.224, 0.225];
-
-/** The state that turns [0, 1] into what the network was trained on: x * row 0 + row 1, [2, 3]. */
-const NORMALISATION = "vit.normalisation";
-
-export function openVit(shape: VitShape): Vit {
-  const { dim, patch, native, mlpRatio } = shape;
-  const tokens = (native / patch) ** 2;
-  const inBlock: Record<string, number[]> = {
-    "norm1.weight": [dim],
-    "norm1.bias": [dim],
-    "attn.qkv.weight": [3 * dim, dim],
-    "attn.qkv.bias": [3 * dim],
-    "attn.proj.weight": [dim, dim],
-    "attn.proj.bias": [dim],
-    "norm2.weight": [dim],
-    "norm2.bias": [dim],
-    "mlp.fc1.weight": [mlpRatio * dim, dim],
-    "mlp.fc1.bias": [mlpRatio * dim],
-    "mlp.fc2.weight": [dim, mlpRatio * dim],
-    "mlp.fc2.bias": [dim],
-  };
-  const outside: Record<string, number[]> = {
-    "cls_token": [1, dim],
-    "pos_embed": [1 + tokens, dim],
-    "patch_embed.proj.weight": [dim, 3 * patch * patch],
-    "patch_embed.proj.bias": [dim],
-    "normalisation": [2, 3],
-  };
-  const known = new Map<string, Value>();
-  return {
-    shape,
-    weight(name) {
-      const sides = outside[name] ?? inBlock[name.replace(/^blocks\.\d+\./, "")];
-      if (!sides) throw new Error(`Bug: the extractor has no weight ${name}`);
-      if (!known.has(name)) known.set(name, state(`vit.${name}`, f32(...sides), { trained: false }));
-      return known.get(name)!;
-    },
-  };
-}
-
-/** What to load besides the published weights. */
-export function vitConstants(): Map<string, Float32Array> {
-  const scale = DEVIATION.map((deviation) => 1 / deviation);
-  return new Map([[NORMALISATION, Float32Array.of(...scale, ...MEAN.map((mean, c) => -mean * scale[c]))]]);
-}
+export { openVit, type Vit, type VitShape };
 
 /**
  * The size at which an image is seen: short side `side`, aspect kept, long side at most `longest`; truncated to integers. An
@@ -119,27 +59,9 @@ export function prepareImage(
 ): Value {
   return withScope("prepare", () => {
     const small = resample(image, { height: seen.height, width: seen.width, mode: seen.resize });
-    const row = (k: number) => reshape(slice(net.weight("normalisation"), 0, k, 1), [3, 1, 1]);
+    const row = (k: number) => reshape(slice(net.constant("normalisation", [2, 3]), 0, k, 1), [3, 1, 1]);
     return add(mul(small, row(0)), row(1));
   });
-}
-
-/** The published position embedding on another grid: bicubic, by scale factors (rows + 0.1) / n, which move the sample points. */
-function positions(net: Vit, rows: number, cols: number): Value {
-  const { native, patch, dim } = net.shape;
-  const n = native / patch;
-  const pos = net.weight("pos_embed");
-  const grid = slice(pos, 0, 1, n * n);
-  if (rows === n && cols === n) return grid;
-  const planes = permute(reshape(grid, [n, n, dim]), [2, 0, 1]); // [D, n, n]
-  const moved = resample(planes, {
-    height: rows,
-    width: cols,
-    mode: "bicubic",
-    scaleY: n / (rows + 0.1),
-    scaleX: n / (cols + 0.1),
-  });
-  return transpose(reshape(moved, [dim, rows * cols])); // [rows * cols, D]
 }
 
 /** x [T, I] by weight [O, I] and bias [O] -> [T, O]. */
@@ -157,36 +79,61 @@ const norm = (net: Vit, block: number, which: 1 | 2, x: Value) =>
     x,
     net.weight(`blocks.${block}.norm${which}.weight`),
     net.weight(`blocks.${block}.norm${which}.bias`),
-    EPSILON,
+    net.shape.epsilon,
   );
 
 function named(net: Vit, block: number, name: string, x: Value): Value {
   return linear(x, net.weight(`blocks.${block}.${name}.weight`), net.weight(`blocks.${block}.${name}.bias`));
 }
 
-/** Patches, [CLS] and positions: image [3, h, w] -> [T, D]. What does not fill a patch is dropped. */
-function embed(net: Vit, image: Value): Value {
+/** What enters the first block, and what turns queries and keys in all of them. */
+interface Beginning {
+  readonly tokens: Value;
+  readonly turn: (x: Value) => Value;
+}
+
+/** Patches, [CLS], registers and positions: image [3, h, w] -> [T, D]. What does not fill a patch is dropped. */
+function begin(net: Vit, image: Value): Beginning {
   return withScope("embed", () => {
-    const { patch } = net.shape;
+    const { patch, positions, clsPosition, registers } = net.shape;
+    const rotary = positions === "rotary";
     const [, height, width] = image.type.shape;
     const [rows, cols] = [Math.floor(height / patch), Math.floor(width / patch)];
     const cut = slice(slice(image, 1, 0, rows * patch), 2, 0, cols * patch);
     const tiles = permute(reshape(cut, [3, rows, patch, cols, patch]), [1, 3, 0, 2, 4]); // [rows, cols, 3, patch, patch]
     const flat = reshape(tiles, [rows * cols, 3 * patch * patch]);
-    const patches = add(
-      linear(flat, net.weight("patch_embed.proj.weight"), net.weight("patch_embed.proj.bias")),
-      positions(net, rows, cols),
-    );
-    const cls = add(net.weight("cls_token"), slice(net.weight("pos_embed"), 0, 0, 1));
-    return concat([cls, patches]);
+    const bare = linear(flat, net.weight("patch_embed.proj.weight"), net.weight("patch_embed.proj.bias"));
+    const patches = rotary ? bare : add(bare, patchPositions(net, { rows, cols, square: height === width }));
+    const cls = net.weight("cls_token");
+    return {
+      tokens: concat([
+        clsPosition ? add(cls, slice(net.weight("pos_embed"), 0, 0, 1)) : cls,
+        ...(registers > 0 ? [net.weight("register_tokens")] : []),
+        patches,
+      ]),
+      turn: rotary ? rotation(net, { rows, cols }) : (x) => x,
+    };
   });
+}
+
+/** What attention or the MLP adds, by LayerScale's factors where there are some. */
+function scaled(net: Vit, block: number, which: 1 | 2, x: Value): Value {
+  return net.shape.layerScale ? mul(x, net.weight(`blocks.${block}.ls${which}.gamma`)) : x;
+}
+
+/** GELU, or SwiGLU: w3(silu(gate) * up), both from one product, gate first. */
+function mlp(net: Vit, block: number, x: Value): Value {
+  const { gated, hidden } = net.shape;
+  if (!gated) return named(net, block, "mlp.fc2", gelu(named(net, block, "mlp.fc1", x)));
+  const both = named(net, block, "mlp.w12", x); // [T, 2 * hidden]
+  const gate = slice(both, 1, 0, hidden);
+  return named(net, block, "mlp.w3", mul(mul(gate, sigmoid(gate)), slice(both, 1, hidden, hidden)));
 }
 
 /** Everything of a block after attention: x [T, D] and what was attended to -> the block's output. */
 function finish(net: Vit, block: number, x: Value, attended: Value): Value {
-  const between = add(named(net, block, "attn.proj", attended), x);
-  const hidden = gelu(named(net, block, "mlp.fc1", norm(net, block, 2, between)));
-  return add(named(net, block, "mlp.fc2", hidden), between);
+  const between = add(scaled(net, block, 1, named(net, block, "attn.proj", attended)), x);
+  return add(scaled(net, block, 2, mlp(net, block, norm(net, block, 2, between))), between);
 }
 
 /** One block's tokens and projections, each [T, D]. */
@@ -197,21 +144,21 @@ export interface BlockFeatures {
   readonly values: Value;
 }
 
-function runBlock(net: Vit, block: number, x: Value): BlockFeatures {
+function runBlock(net: Vit, block: number, { tokens: x, turn }: Beginning): BlockFeatures {
   return withScope(`block${block}`, () => {
     const seen = norm(net, block, 1, x);
     const [queries, keys, values] = ([0, 1, 2] as const).map((part) => project(net, block, part, seen));
-    return { tokens: finish(net, block, x, attention(queries, keys, values)), queries, keys, values };
+    const attended = attention(turn(queries), turn(keys), values, net.shape);
+    return { tokens: finish(net, block, x, attended), queries, keys, values };
   });
 }
 
 /** All blocks up to `last`, for looking at: image as the network sees it. */
 export function vitBlocks(net: Vit, image: Value, last: number = net.shape.depth - 1): BlockFeatures[] {
+  const { tokens, turn } = begin(net, image);
   const blocks: BlockFeatures[] = [];
-  let x = embed(net, image);
   for (let block = 0; block <= last; block++) {
-    blocks.push(runBlock(net, block, x));
-    x = blocks[block].tokens;
+    blocks.push(runBlock(net, block, { tokens: blocks.at(-1)?.tokens ?? tokens, turn }));
   }
   return blocks;
 }
@@ -219,7 +166,7 @@ export function vitBlocks(net: Vit, image: Value, last: number = net.shape.depth
 export interface Features {
   /** [1, D]: [CLS] of the block's output; of the last block, before the final norm. */
   readonly cls: () => Value;
-  /** [T, D]: keys of the block, heads concatenated, [CLS] row included. */
+  /** [1 + P, D]: keys of the block, before any turning, heads concatenated, of [CLS] and the P patches: registers show no place of the image, and are left out. */
   readonly keys: () => Value;
 }
 
@@ -228,20 +175,29 @@ export interface Features {
  * need its first norm and one projection; [CLS] needs keys and values of all rows, but query, attention and MLP of one.
  */
 export function vitFeatures(net: Vit, image: Value, last: number = net.shape.depth - 1): Features {
-  let x = embed(net, image);
-  for (let block = 0; block < last; block++) x = runBlock(net, block, x).tokens;
+  const { tokens, turn } = begin(net, image);
+  let x = tokens;
+  for (let block = 0; block < last; block++) x = runBlock(net, block, { tokens: x, turn }).tokens;
   const scope = `block${last}`;
   const seen = withScope(scope, () => norm(net, last, 1, x));
   const keys = once(() => withScope(scope, () => project(net, last, 1, seen)));
   return {
-    keys,
+    keys: once(() => withScope(scope, () => withoutRegisters(net.shape, keys()))),
     cls: once(() =>
       withScope(scope, () => {
-        const query = project(net, last, 0, slice(seen, 0, 0, 1));
-        return finish(net, last, slice(x, 0, 0, 1), attention(query, keys(), project(net, last, 2, seen)));
+        const query = project(net, last, 0, slice(seen, 0, 0, 1)); // [CLS] is not turned
+        const attended = attention(query, turn(keys()), project(net, last, 2, seen), net.shape);
+        return finish(net, last, slice(x, 0, 0, 1), attended);
       })
     ),
   };
+}
+
+/** Rows of [CLS] and patches alone: [T, D] -> [T - R, D]. */
+export function withoutRegisters({ registers }: Pick<VitShape, "registers">, x: Value): Value {
+  if (registers === 0) return x;
+  const patches = x.type.shape[0] - 1 - registers;
+  return concat([slice(x, 0, 0, 1), slice(x, 0, 1 + registers, patches)]);
 }
 
 function once<T>(make: () => T): () => T {

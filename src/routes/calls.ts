@@ -61,7 +61,7 @@ export function addCalls(shared: Shared): void {
     tags,
     summary: "An extractor's features of a picture",
     description:
-      "Tensors `block.{i}.tokens`, `.queries`, `.keys`, `.values` [t, d] (heads concatenated, [CLS] first) and `self_similarity.{i}` [t, t]; metadata: grid, patch, resized size.",
+      "Tensors `block.{i}.tokens`, `.queries`, `.keys`, `.values` [t, d] (heads concatenated; [CLS] first, then registers if the model has some, then patches) and `self_similarity.{i}` [t, t]; metadata: grid, patch, resized size, and the number of registers where there are some.",
     request: { body: featuresForm.body },
     responses: {
       200: file("Tensors as safetensors", "application/octet-stream"),

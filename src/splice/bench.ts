@@ -27,8 +27,11 @@ import {
   withAdam,
 } from "../engine/mod.ts";
 import { openGenerator } from "../nets/unet.ts";
-import { openVit, vitConstants, type VitShape } from "../nets/vit.ts";
+import { openVit } from "../nets/vit.ts";
+import type { VitDescription } from "../weights/formats/vit_family.ts";
+import { describeEntry, MODELS } from "../weights/store/manifest.ts";
 import { freshSlab, writeTrained } from "./transfer/checkpoint.ts";
+import { uploadExtractor } from "./transfer/extractor.ts";
 import { loadStep } from "./transfer/load_step.ts";
 import { memoryOf, type MemoryReport } from "./transfer/memory.ts";
 import { objective, termsAt, type Weights } from "./transfer/objective.ts";
@@ -80,7 +83,7 @@ export interface BenchReport {
 const WEIGHTS: Weights = { global_cls: 10, global_ssim: 1, global_id: 1, entire_ssim: 1, entire_cls: 10 };
 const EVERY = 75;
 const ADAM = { betas: [0, 0.99] as const, epsilon: 1e-8, state: "generator", gradient: "gradient" };
-const VIT_B8: VitShape = { dim: 768, depth: 12, patch: 8, native: 224, mlpRatio: 4 };
+const VIT_B8 = describeEntry(MODELS.find(({ name }) => name === "dino-vitb8")!);
 const REPEATS = 6;
 
 /** One op over fed inputs: from frozen states it would be hoisted out of the step, and computed once. */
@@ -163,7 +166,7 @@ async function deviceTime(runtime: Runtime, loaded: Loaded, feeds: ReadonlyMap<s
 const sumOf = (timings: readonly Timing[]) => timings.reduce((sum, { microseconds }) => sum + microseconds, 0);
 
 /** The compiled step of a square pair, crops as large as the images; `step` 1 is an ordinary one, 75 the heaviest. */
-function compiledStep(shape: VitShape, size: number, side: number, step: number, profile: Profile): Compiled {
+function compiledStep(shape: VitDescription, size: number, side: number, step: number, profile: Profile): Compiled {
   const square = { height: size, width: size };
   const graph: Graph = objective({
     vit: openVit(shape),
@@ -180,7 +183,7 @@ function compiledStep(shape: VitShape, size: number, side: number, step: number,
   return { prelude, step: withAdam(program, ADAM) };
 }
 
-function planOf(shape: VitShape, size: number, profile: Profile): MemoryReport {
+function planOf(shape: VitDescription, size: number, profile: Profile): MemoryReport {
   return memoryOf(compiledStep(shape, size, shape.native, EVERY, profile));
 }
 
@@ -188,8 +191,7 @@ async function stepBench(options: BenchOptions, size: number, best: number): Pro
   const runtime = openRuntime(options.runtime.gpu);
   const { extractor, extractorSide } = options;
   const compiled = compiledStep(extractor.vit, size, extractorSide, 1, runtime.gpu.profile);
-  for (const [name, { data }] of extractor.tensors) runtime.writeState(`vit.${name}`, data);
-  for (const [name, data] of vitConstants()) runtime.writeState(name, data);
+  uploadExtractor(runtime, extractor, [compiled.prelude, compiled.step]);
   const random = randomStream(2, size);
   const loaded = await loadStep(runtime, compiled);
   for (const { role, bytes } of loaded.program.buffers.values()) {

@@ -4,21 +4,12 @@ import { type Command, Option } from "commander";
 import type { Evaluated } from "../../splice/evaluation/evaluation.ts";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../../splice/transfer/recipe.ts";
 import type { EvaluationRow } from "../terminal/evaluation_text.ts";
+import { type ExtractorFlags, extractorProblems, withExtractorFlags } from "../terminal/extractor_flags.ts";
 import { checkWritable, makeFolder, readPicture, writePicture } from "../files/files.ts";
 import { findTriples, type TripleFiles } from "../files/triples.ts";
-import {
-  asFlag,
-  type Common,
-  EXIT,
-  givenRecipe,
-  modelsFlag,
-  networkFlag,
-  type NetworkOption,
-  UsageError,
-  verboseFlag,
-} from "../terminal/usage.ts";
+import { asFlag, type Common, EXIT, givenRecipe, UsageError, verboseFlag } from "../terminal/usage.ts";
 
-interface EvaluateOptions extends Common, NetworkOption {
+interface EvaluateOptions extends Common, ExtractorFlags {
   readonly structure?: string;
   readonly appearance?: string;
   readonly result?: string;
@@ -47,10 +38,8 @@ export function addEvaluate(program: Command, finish: (code: number) => void): v
   for (const { name, flag, description } of optionFlags()) {
     if (RECIPE_OPTIONS.includes(name)) command.addOption(new Option(flag, description));
   }
-  command
+  withExtractorFlags(command)
     .option("--json", "print the numbers as JSON")
-    .option(...networkFlag)
-    .option(...modelsFlag)
     .option(...verboseFlag)
     .addHelpText(
       "after",
@@ -71,6 +60,7 @@ async function evaluate(options: EvaluateOptions, command: Command): Promise<num
   }
   const parsed = parseRecipe(givenRecipe(command, RECIPE_OPTIONS));
   if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
+  problems.push(...extractorProblems(options));
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   const { structure, appearance, result } = options as Required<EvaluateOptions>;
   const triples = options.folder === undefined

@@ -2,21 +2,11 @@
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { optionFlags, parseRecipe, type Recipe, type RecipeName, vitSize } from "../../splice/transfer/recipe.ts";
+import { type ExtractorFlags, extractorProblems, withExtractorFlags } from "../terminal/extractor_flags.ts";
 import { checkWritable, clashes, readPicture } from "../files/files.ts";
-import {
-  asFlag,
-  type Common,
-  EXIT,
-  givenRecipe,
-  modelsFlag,
-  networkFlag,
-  type NetworkOption,
-  quietFlag,
-  UsageError,
-  verboseFlag,
-} from "../terminal/usage.ts";
+import { asFlag, type Common, EXIT, givenRecipe, quietFlag, UsageError, verboseFlag } from "../terminal/usage.ts";
 
-interface FeaturesOptions extends Common, NetworkOption {
+interface FeaturesOptions extends Common, ExtractorFlags {
   readonly image?: string;
   readonly layers?: string;
   readonly out?: string;
@@ -28,7 +18,7 @@ export function addFeatures(program: Command, finish: (code: number) => void): v
   const command = program.command("features")
     .summary("write the extractor's features of a picture")
     .description(
-      "Writes tokens, queries, keys, values [t, d] and self-similarity [t, t] of the extractor's blocks, [CLS] first.",
+      "Writes tokens, queries, keys, values [t, d] and self-similarity [t, t] of the extractor's blocks: of [CLS], then of registers if the model has some, then of patches.",
     )
     .option("--image <file>", "the picture")
     .option("--out <file>", "the tensors, as safetensors")
@@ -36,9 +26,7 @@ export function addFeatures(program: Command, finish: (code: number) => void): v
   for (const { name, flag, description } of optionFlags()) {
     if (RECIPE_OPTIONS.includes(name)) command.addOption(new Option(flag, description));
   }
-  command
-    .option(...networkFlag)
-    .option(...modelsFlag)
+  withExtractorFlags(command)
     .option(...quietFlag)
     .option(...verboseFlag)
     .addHelpText(
@@ -59,6 +47,7 @@ async function features(options: FeaturesOptions, command: Command): Promise<num
   if (options.layers !== undefined && !/^\d+(,\d+)*$/.test(options.layers)) {
     problems.push(`Cannot use --layers = ${JSON.stringify(options.layers)}: it must be block numbers from 0, as 0,11`);
   }
+  problems.push(...extractorProblems(options));
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   const { image, out } = options as Required<FeaturesOptions>;
   await checkWritable([{ path: out, flag: "--out", plain: true }]);
@@ -69,7 +58,7 @@ async function features(options: FeaturesOptions, command: Command): Promise<num
 
 async function extract(
   recipe: Recipe,
-  { image, out, layers, ...options }: Pick<FeaturesOptions, "quiet" | "models" | "network"> & {
+  { image, out, layers, ...options }: Pick<FeaturesOptions, "quiet" | keyof ExtractorFlags> & {
     image: string;
     out: string;
     layers: number[] | undefined;
@@ -83,9 +72,9 @@ async function extract(
   );
   const picture = await readPicture(image);
   const extractor = await openExtractor(recipe.model, options, sayUnless(options.quiet));
-  const { name: model, vit: { depth, native } } = extractor;
+  const { name, vit: { depth, native, registers } } = extractor;
   const wanted = wantedLayers(layers ?? [], depth);
-  const problem = layersProblem(wanted, { model, depth });
+  const problem = layersProblem(wanted, { model: name, depth });
   if (problem) throw new UsageError([asFlag(problem.message)]);
   const features = await withRuntime((runtime, memoryLimit) =>
     extractFeatures(runtime, {
@@ -97,13 +86,15 @@ async function extract(
       memoryLimit,
     })
   );
-  await writeSafetensors(out, features.tensors, { metadata: featureMetadata(features, model) });
+  await writeSafetensors(out, features.tensors, { metadata: featureMetadata(features, name) });
   if (!options.quiet) {
     const { grid, patch } = features;
     console.log(
       `${resolve(out)} is done: ${
         wanted.length === 1 ? "block" : "blocks"
-      } ${wanted} of ${model}, ${grid.rows} x ${grid.cols} patches of ${patch} and [CLS]`,
+      } ${wanted} of ${name}, ${grid.rows} x ${grid.cols} patches of ${patch} and [CLS]${
+        registers > 0 ? ` and ${registers} registers` : ""
+      }`,
     );
   }
 }

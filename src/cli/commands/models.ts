@@ -1,27 +1,27 @@
 /** `splice models`: what is in the store of weights, and how more gets into it. */
 import { type Command, Option } from "commander";
-import type { ModelEntry } from "../../weights/store/store.ts";
+import type { PullFlags } from "../runs/model_pull.ts";
+import {
+  type ExtractorFlags,
+  extractorProblems,
+  identifyOptions,
+  withExtractorFlags,
+} from "../terminal/extractor_flags.ts";
 import {
   type Common,
   EXIT,
   modelsFlag,
   type ModelsOption,
-  networkFlag,
-  type NetworkOption,
   quietFlag,
   shellWord,
   UsageError,
   verboseFlag,
 } from "../terminal/usage.ts";
 
-interface KeepOptions extends Common, NetworkOption {
+interface ImportOptions extends Common, ExtractorFlags {
   readonly half?: boolean;
   readonly licence?: string;
-}
-
-interface PullOptions extends KeepOptions {
-  readonly from?: string;
-  readonly source?: string;
+  readonly name?: string;
 }
 
 /** Endings of published weight files; a model's sources are told apart by them. */
@@ -51,7 +51,7 @@ export function addModels(program: Command, finish: (code: number) => void): voi
       finish(EXIT.done);
     });
 
-  models.command("pull")
+  const pull = models.command("pull")
     .summary("fetch a published model")
     .description(
       "Fetches a model and keeps it as one safetensors file. A pull that was cut off goes on where it was. The file's SHA-256 is checked: against " +
@@ -61,29 +61,32 @@ export function addModels(program: Command, finish: (code: number) => void): voi
     .option("--from <url>", "fetch it from this address instead: a .pth, .bin or .safetensors file")
     .addOption(new Option("--source <format>", "fetch the published file of this format").choices(SOURCES))
     .option(...halfFlag)
-    .option("--licence <text>", "the licence, of a model that is not a known one")
-    .option(...networkFlag)
-    .option(...modelsFlag)
+    .option("--licence <text>", "the licence, of a model that is not a known one");
+  withExtractorFlags(pull)
     .option(...quietFlag)
     .option(...verboseFlag)
     .addHelpText("after", "\nExample:\n  splice models pull dino-vitb8")
-    .action(async (name: string, options: PullOptions) => finish(await pull(name, options)));
+    .action(async (name: string, options: PullFlags) => {
+      const { pullInto } = await import("../runs/model_pull.ts");
+      finish(await pullInto(name, options));
+    });
 
-  models.command("import")
+  const take = models.command("import")
     .summary("take a weight file into the store")
     .description(
-      "Checks a DINO-ViT in a .pth, .bin or .safetensors file, in a training program's checkpoint or in many files with an index, and keeps it as one safetensors file.",
+      "Checks a vision transformer (DINO, DINOv2, DINOv3, or another ViT) in a .pth, .bin or .safetensors file, in a training program's checkpoint or in many files with an index, " +
+        "says what it is, and keeps it as one safetensors file. What its tensors do not tell comes from the options, else from a config.json beside the file, else it is " +
+        "assumed; the store remembers it.",
     )
     .argument("<file>", "the weight file, the index of many, or the folder they lie in")
     .option("--name <name>", "the name it gets; a file that is there under it is replaced")
     .option(...halfFlag)
-    .option("--licence <text>", "its licence, if it is not a known model")
-    .option(...networkFlag)
-    .option(...modelsFlag)
+    .option("--licence <text>", "its licence, if it is not a known model");
+  withExtractorFlags(take)
     .option(...quietFlag)
     .option(...verboseFlag)
     .addHelpText("after", "\nExample:\n  splice models import dino_vitbase8_pretrain.pth --name dino-vitb8")
-    .action(async (file: string, options: KeepOptions & { name?: string }) => finish(await take(file, options)));
+    .action(async (file: string, options: ImportOptions) => finish(await importFile(file, options)));
 
   models.command("verify")
     .summary("check a model's file: its SHA-256, and that it loads")
@@ -109,104 +112,35 @@ export function addModels(program: Command, finish: (code: number) => void): voi
     .action(async (name: string, options: Common & ModelsOption) => finish(await remove(name, options)));
 }
 
-async function pull(name: string, options: PullOptions): Promise<number> {
-  const { listModels, MODELS } = await import("../../weights/store/store.ts");
-  const entry = MODELS.find((model) => model.name === name);
-  const store = await ownStore(options.models);
-  const chosen = options.from !== undefined || options.source !== undefined;
-  const problems = await problemsOf(name, chosen ? "pull anything as" : null);
-  const sources = options.from === undefined ? publishedSources(entry, options.source) : [{ url: options.from }];
-  if (options.from !== undefined) {
-    if (options.source !== undefined) problems.push("Cannot use --source with --from: each names the file; choose one");
-    problems.push(...addressProblems(options.from));
-  } else if (entry === undefined && problems.length === 0) {
-    const known = MODELS.filter((model) => model.sources.length > 0).map((model) => model.name);
-    problems.push(
-      `Cannot pull ${JSON.stringify(name)}: published are ${known.join(", ")}; name another's address with --from`,
-    );
-  } else if (entry !== undefined && entry.sources.length > 0 && sources.length === 0) {
-    const formats = new Set(entry.sources.map(({ url }) => endingOf(url)));
-    problems.push(`Cannot use --source ${options.source}: ${name} is published as ${[...formats].join(" and ")}`);
-  }
-  if (problems.length > 0) throw new UsageError(problems);
-
-  if (sources.length === 0) {
-    const path = (await listModels(store)).find((model) => model.name === name)?.path;
-    if (!path) throw new Error(`Cannot pull ${name}: it comes with the program; restore models/ from the repository`);
-    if (!options.quiet) console.log(`${name} is here already, it comes with the program: ${path}`);
-    return EXIT.done;
-  }
-  const { pullModel } = await import("../../weights/download/pull.ts");
-  const { openDownloadVoice } = await import("../terminal/download_voice.ts");
-  const { interruptible } = await import("../runs/surroundings.ts");
-  const voice = openDownloadVoice(name, options);
-  const wanted = flagsText({ half: options.half, licence: options.licence, network: options.network });
-  return await interruptible(async (signal) => {
-    try {
-      const { did, path, copy } = await pullModel(name, {
-        ...store,
-        sources,
-        chosen,
-        half: options.half ?? false,
-        licence: options.licence ?? null,
-        network: options.network,
-        wanted,
-        signal,
-        ...voice,
-      });
-      voice.end();
-      const { copyText } = await import("../runs/models_list.ts");
-      const how = {
-        fetched: "is here",
-        found: "is here already",
-        halved: "is now f16, made from the f32 that was here",
-      };
-      const what = copy
-        ? copyText(copy)
-        : `put there by hand; \`splice models import ${shellWord(path)} --name ${name}${
-          store.named ?? ""
-        }\` takes it into the store`;
-      if (!options.quiet) console.log(`${name} ${how[did]}: ${path}, ${what}`);
-      return EXIT.done;
-    } catch (error) {
-      voice.end();
-      if (!signal.aborted) throw error;
-      if (!options.quiet) {
-        const from = flagsText({ from: options.from, source: options.source });
-        console.error(
-          `Stopped. The next \`splice models pull ${name}${from}${wanted}${store.named ?? ""}\` goes on from here.`,
-        );
-      }
-      return EXIT.interrupted;
-    }
-  });
-}
-
-async function take(file: string, options: KeepOptions & { name?: string }): Promise<number> {
+async function importFile(file: string, options: ImportOptions): Promise<number> {
   const { name } = options;
   if (name === undefined) {
     throw new UsageError([`Cannot import ${file}: --name NAME is missing, what it will be called`]);
   }
-  const store = await ownStore(options.models);
-  const problems = await problemsOf(name, "import anything as");
+  const { nameProblems, ownStore, sayWaiting } = await import("../runs/own_store.ts");
+  const store = ownStore(options.models);
+  const problems = [...nameProblems(name, "import anything as"), ...extractorProblems(options)];
   if (problems.length > 0) throw new UsageError(problems);
   const { importModel } = await import("../../weights/store/keep.ts");
   const { sayUnless } = await import("../runs/extractor.ts");
   const { copyText } = await import("../runs/models_list.ts");
+  const { normalisationText, vitText } = await import("../../weights/formats/vit_family.ts");
   const { interruptible } = await import("../runs/surroundings.ts");
   return await interruptible(async (signal) => {
     try {
-      const copy = await importModel(name, file, {
+      const { copy, vit, remarks } = await importModel(name, file, {
+        ...identifyOptions(options),
         folder: store.own,
         half: options.half ?? false,
         licence: options.licence ?? null,
-        network: options.network,
         named: store.named,
         signal,
         onWait: sayWaiting(name, options),
-        onNote: sayUnless(options.quiet),
       });
-      if (!options.quiet) console.log(`${name} is here: ${store.own}/${copy.file}, ${copyText(copy)}`);
+      remarks.forEach(sayUnless(options.quiet));
+      if (options.quiet) return EXIT.done;
+      console.log(`${name} is here: ${store.own}/${copy.file}, ${copyText(copy)}`);
+      console.log(`It is ${vitText(vit)}; normalisation ${normalisationText(vit)}`);
       return EXIT.done;
     } catch (error) {
       if (signal.aborted) return EXIT.interrupted;
@@ -230,8 +164,9 @@ async function verify(name: string, options: Common & ModelsOption): Promise<num
 }
 
 async function remove(name: string, options: Common & ModelsOption): Promise<number> {
-  const store = await ownStore(options.models);
-  const problems = await problemsOf(name, "remove");
+  const { nameProblems, ownStore, sayWaiting } = await import("../runs/own_store.ts");
+  const store = ownStore(options.models);
+  const problems = nameProblems(name, "remove");
   if (problems.length > 0) throw new UsageError(problems);
   const { removeModel } = await import("../../weights/store/remove.ts");
   const { sizeText } = await import("../terminal/quantities.ts");
@@ -248,51 +183,4 @@ async function remove(name: string, options: Common & ModelsOption): Promise<num
       throw error;
     }
   });
-}
-
-/** The store with a folder of the user's own. @throws UsageError where there is none */
-async function ownStore(given: string | undefined) {
-  const { modelStore } = await import("../runs/surroundings.ts");
-  const { own, ...store } = modelStore(given);
-  if (own === null) throw new UsageError(["Cannot keep models: there is no home folder; name a folder with --models"]);
-  return { ...store, own };
-}
-
-const sayWaiting = (name: string, { quiet }: Common) => () => {
-  if (!quiet) console.error(`Another process is busy with ${name}: waiting for it`);
-};
-
-/** ` --half --licence 'CC0 1.0'`: options as they are typed, of those that were given. */
-function flagsText(options: Readonly<Record<string, string | boolean | undefined>>): string {
-  return Object.entries(options).map(([name, value]) =>
-    value === undefined ? "" : value === true ? ` --${name}` : ` --${name} ${shellWord(String(value))}`
-  ).join("");
-}
-
-/** `verb`: what is not done to a model that comes with the program; null where nothing is. */
-async function problemsOf(name: string, verb: string | null): Promise<string[]> {
-  const { nameProblem } = await import("../../weights/store/keep.ts");
-  const { MODELS } = await import("../../weights/store/store.ts");
-  const problem = nameProblem(name);
-  if (problem !== null) return [problem];
-  const bundled = verb !== null && MODELS.some((model) => model.name === name && model.sources.length === 0);
-  return bundled ? [`Cannot ${verb} ${name}: the model of that name comes with the program; choose another`] : [];
-}
-
-const endingOf = (url: string) => new URL(url).pathname.split(".").at(-1) ?? "";
-
-function publishedSources(entry: ModelEntry | undefined, format: string | undefined) {
-  return (entry?.sources ?? []).filter(({ url }) => format === undefined || endingOf(url) === format);
-}
-
-function addressProblems(text: string): string[] {
-  const url = URL.parse(text);
-  if (url === null || !/^https?:$/.test(url.protocol)) {
-    return [
-      `Cannot use --from ${text}: it must be an address, as https://example.org/model.pth; a file is taken by \`splice models import\``,
-    ];
-  }
-  return url.username || url.password
-    ? ["Cannot use --from: an address with a password in it would be kept; leave it out"]
-    : [];
 }

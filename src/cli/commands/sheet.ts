@@ -3,21 +3,13 @@ import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { checkWritable, clashes, formatProblem, makeFolder, reasonOf } from "../files/files.ts";
 import { programFolder } from "../launch.ts";
-import {
-  type Common,
-  EXIT,
-  modelsFlag,
-  networkFlag,
-  type NetworkOption,
-  quietFlag,
-  UsageError,
-  verboseFlag,
-} from "../terminal/usage.ts";
+import { type Common, EXIT, quietFlag, UsageError, verboseFlag } from "../terminal/usage.ts";
+import { type ExtractorFlags, extractorProblems, withExtractorFlags } from "../terminal/extractor_flags.ts";
 import { lockFolder } from "../../jobs/local/folder_lock.ts";
 import type { Recipe } from "../../splice/transfer/recipe.ts";
 import { exampleList, parseSheetList, type SheetList } from "../../splice/evaluation/sheet_list.ts";
 
-interface SheetOptions extends Common, NetworkOption {
+interface SheetOptions extends Common, ExtractorFlags {
   readonly list?: string;
   readonly out?: string;
   readonly data?: string;
@@ -26,7 +18,7 @@ interface SheetOptions extends Common, NetworkOption {
 }
 
 export function addSheet(program: Command, finish: (code: number) => void): void {
-  program.command("sheet")
+  const command = program.command("sheet")
     .summary("run pairs with several settings, into one labelled picture with numbers")
     .description(
       "Runs each pair of a list with each of its settings (a loss removed, another seed, another size, whatever `splice run` takes) and draws one picture: a row " +
@@ -40,9 +32,8 @@ export function addSheet(program: Command, finish: (code: number) => void): void
       "--example",
       "print a list to begin with: three bundled pairs, each loss removed in turn (half an hour on two cores)",
     )
-    .option("--json", "print progress as JSON lines")
-    .option(...networkFlag)
-    .option(...modelsFlag)
+    .option("--json", "print progress as JSON lines");
+  withExtractorFlags(command)
     .option(...quietFlag)
     .option(...verboseFlag)
     .addHelpText(
@@ -71,6 +62,7 @@ async function sheet(options: SheetOptions): Promise<number> {
   }
   if (options.out !== undefined) problems.push(...[formatProblem(options.out, "--out")].filter((why) => why !== null));
   problems.push(...clashes({ "--list": options.list }, { "--out": options.out }));
+  problems.push(...extractorProblems(options));
   const list = options.list === undefined ? null : await readList(options.list, problems);
   if (problems.length > 0 || list === null) throw new UsageError(problems);
   const { list: listPath, out } = options as Required<SheetOptions>;

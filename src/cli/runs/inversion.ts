@@ -12,14 +12,15 @@ import type { InversionRecipe } from "../../splice/instruments/inversion_options
 import { layerProblem } from "../../splice/instruments/look_options.ts";
 import { megabytes } from "../../splice/transfer/memory.ts";
 import { readPicture } from "../files/files.ts";
-import { asFlag, type NetworkOption, UsageError } from "../terminal/usage.ts";
+import type { ExtractorFlags } from "../terminal/extractor_flags.ts";
+import { asFlag, UsageError } from "../terminal/usage.ts";
 import type { Voice } from "../terminal/voice.ts";
 import { openExtractor } from "./extractor.ts";
 import { findCheckpoint } from "./resume.ts";
 import { withRuntime } from "./surroundings.ts";
 import { type TrainingJob, trainToPicture, withVoice } from "./training_run.ts";
 
-export interface InversionJob extends TrainingJob, NetworkOption {
+export interface InversionJob extends TrainingJob, ExtractorFlags {
   readonly image: string;
   readonly recipe: InversionRecipe;
 }

@@ -12,21 +12,11 @@ import {
   lookProblems,
   parseLook,
 } from "../../splice/instruments/look_options.ts";
+import { type ExtractorFlags, extractorProblems, withExtractorFlags } from "../terminal/extractor_flags.ts";
 import { checkWritable, clashes, formatProblem, readPicture, writePicture } from "../files/files.ts";
-import {
-  asFlag,
-  type Common,
-  EXIT,
-  givenRecipe,
-  modelsFlag,
-  networkFlag,
-  type NetworkOption,
-  quietFlag,
-  UsageError,
-  verboseFlag,
-} from "../terminal/usage.ts";
+import { asFlag, type Common, EXIT, givenRecipe, quietFlag, UsageError, verboseFlag } from "../terminal/usage.ts";
 
-export interface LookFlags extends Common, NetworkOption {
+export interface LookFlags extends Common, ExtractorFlags {
   readonly image?: string;
   readonly out?: string;
 }
@@ -56,9 +46,7 @@ export function withLookOptions(
   for (const { name, flag, description } of lookFlags(look)) {
     if (!PLACE.includes(name)) command.addOption(new Option(flag, description));
   }
-  return command
-    .option(...networkFlag)
-    .option(...modelsFlag)
+  return withExtractorFlags(command)
     .option(...quietFlag)
     .option(...verboseFlag)
     .addHelpText("after", `\nExample:\n  ${example}`);
@@ -74,7 +62,7 @@ export async function look(command: Command, name: LookName, options: LookFlags,
   problems.push(...clashes({ "--image": options.image }, { "--out": options.out }));
   const parsed = parseLook(name, givenRecipe(command, lookOptionNames(name)));
   if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
-  problems.push(...own?.problems ?? []);
+  problems.push(...own?.problems ?? [], ...extractorProblems(options));
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   const { image, out } = options as Required<LookFlags>;
   await checkWritable([{ path: out, flag: "--out" }]);

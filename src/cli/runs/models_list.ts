@@ -2,6 +2,7 @@
 import { basename } from "node:path";
 import { copyAt } from "../../weights/store/record.ts";
 import type { Copy } from "../../weights/store/record.ts";
+import { isBundled } from "../../weights/store/manifest.ts";
 import { listModels } from "../../weights/store/store.ts";
 import { sizeText } from "../terminal/quantities.ts";
 import { modelStore } from "./surroundings.ts";
@@ -19,6 +20,8 @@ export interface ModelSurvey {
   /** What a model that is not here will take, in MB. */
   readonly megabytes: number | null;
   readonly sources: readonly string[];
+  /** Where those who have accepted its licence fetch it by hand; null where everybody is given it. */
+  readonly gated: readonly string[] | null;
   /** Why nothing is known of it though it is here. */
   readonly problem: string | null;
 }
@@ -46,11 +49,12 @@ export async function surveyModels(given: string | undefined): Promise<Survey> {
       path,
       bytes: path === null ? null : await Deno.stat(path).then(({ size }) => size, () => null),
       copy,
-      bundled: entry?.sources.length === 0,
+      bundled: entry !== null && isBundled(entry),
       licence: entry?.licence ?? copy?.licence ?? null,
       about: entry?.about ?? null,
       megabytes: entry?.megabytes ?? null,
       sources: entry?.sources.map(({ url }) => url) ?? [],
+      gated: entry?.gated ?? null,
       problem,
     });
   }
@@ -71,16 +75,24 @@ export function listText({ folders, models, named }: Survey): string {
   const lines = table.map((row) => row.map((cell, column) => cell.padEnd(widths[column])).join("  ").trimEnd());
   const problems = models.flatMap(({ problem }) => problem ?? []);
   const absent = models.some(({ present }) => !present) ? `; \`splice models pull NAME${named}\` fetches one` : "";
-  return [...lines, ...problems, `Kept in ${folders.at(-1)}${absent}.`].join("\n");
+  const byHand = models.some(({ present, gated }) => !present && gated)
+    ? [
+      `Those "by hand" are given to who accepts their licence: \`splice models pull NAME\` says where, \`splice models import FILE --name NAME\` takes the file.`,
+    ]
+    : [];
+  return [...lines, ...problems, `Kept in ${folders.at(-1)}${absent}.`, ...byHand].join("\n");
 }
 
-function fromText({ present, bundled, copy, sources }: ModelSurvey): string {
+function fromText({ present, bundled, copy, sources, gated }: ModelSurvey): string {
   if (bundled) return "comes with Splice";
   if (present) {
     return copy ? `${placeOf(copy.source.from)}${copy.dtype === "f16" ? ", as f16" : ""}` : "put there by hand";
   }
-  return sources.map((url) => new URL(url).hostname).join(", ");
+  if (gated) return `${hostsOf(gated)}, by hand`;
+  return hostsOf(sources);
 }
+
+const hostsOf = (addresses: readonly string[]) => addresses.map((url) => new URL(url).hostname).join(", ");
 
 /** The host of an address, the name of a file. */
 const placeOf = (from: string) => URL.parse(from)?.hostname || basename(from);

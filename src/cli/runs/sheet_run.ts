@@ -19,13 +19,14 @@ import { checkSize, writePicture, writeText } from "../files/files.ts";
 import { type CellTask, type FinishedCell, judgeOf, keptCell, measureCell, runCell } from "./sheet_cells.ts";
 import { examinePhotographs, openPhotographReader, type Photograph } from "../files/sheet_photographs.ts";
 import { type CellName, openSheetVoice, type SheetVoice } from "../terminal/sheet_voice.ts";
+import type { ExtractorFlags } from "../terminal/extractor_flags.ts";
 import { type NamedExtractor, openExtractor, sayUnless } from "./extractor.ts";
 import { interruptible } from "./surroundings.ts";
-import { EXIT, type NetworkOption } from "../terminal/usage.ts";
+import { EXIT } from "../terminal/usage.ts";
 import { durationText } from "../terminal/quantities.ts";
 import type { VoiceOptions } from "../terminal/voice.ts";
 
-export interface SheetFiles extends VoiceOptions, NetworkOption {
+export interface SheetFiles extends VoiceOptions, ExtractorFlags {
   readonly out: string;
   readonly numbers: string;
   /** A folder for each cell. */

@@ -1,9 +1,10 @@
 /** What `run` and `invert` have in common: losses, checkpoints, and going on from one; and what is wrong with them before any work. */
 import type { Command } from "commander";
 import { formatProblem } from "../files/files.ts";
-import { type Common, modelsFlag, networkFlag, type NetworkOption, quietFlag, verboseFlag } from "../terminal/usage.ts";
+import { type ExtractorFlags, extractorProblems, withExtractorFlags } from "../terminal/extractor_flags.ts";
+import { type Common, quietFlag, verboseFlag } from "../terminal/usage.ts";
 
-export interface TrainingFlags extends Common, NetworkOption {
+export interface TrainingFlags extends Common, ExtractorFlags {
   readonly out?: string;
   readonly metrics?: string;
   readonly checkpoint?: string;
@@ -13,13 +14,11 @@ export interface TrainingFlags extends Common, NetworkOption {
 
 /** Adds them to one of these commands, after its own. */
 export function withTrainingFlags(command: Command, { example }: { readonly example: string }): Command {
-  return command
+  return withExtractorFlags(command)
     .option("--metrics <file>", "write the losses, one JSON object a step")
     .option("--checkpoint <file>", "save the state of the run every few seconds and at the end")
     .option("--resume", "go on from the checkpoint, if it is there")
     .option("--json", "print progress as JSON lines")
-    .option(...networkFlag)
-    .option(...modelsFlag)
     .option(...quietFlag)
     .option(...verboseFlag)
     .addHelpText("after", `\nExample:\n  ${example}`);
@@ -34,6 +33,7 @@ export function trainingProblems<Flags extends TrainingFlags>(
     .map((name) => `Cannot ${action}: --${name} FILE is missing`);
   const format = options.out === undefined ? null : formatProblem(options.out, "--out");
   if (format !== null) problems.push(format);
+  problems.push(...extractorProblems(options));
   if (options.resume && options.checkpoint === undefined) {
     problems.push("Cannot use --resume: it goes on from a checkpoint; name it with --checkpoint FILE");
   }

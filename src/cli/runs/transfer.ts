@@ -14,14 +14,14 @@ import { seenSize } from "../../nets/vit.ts";
 import { writeSafetensors } from "../../weights/formats/safetensors.ts";
 import { loadWeights } from "../../weights/store/store.ts";
 import { checkSize, readPicture } from "../files/files.ts";
+import type { ExtractorFlags } from "../terminal/extractor_flags.ts";
 import type { Voice } from "../terminal/voice.ts";
-import type { NetworkOption } from "../terminal/usage.ts";
 import { openExtractor } from "./extractor.ts";
 import { findCheckpoint } from "./resume.ts";
 import { withRuntime } from "./surroundings.ts";
 import { type TrainingJob, trainToPicture, withVoice } from "./training_run.ts";
 
-export interface Transfer extends TrainingJob, NetworkOption {
+export interface Transfer extends TrainingJob, ExtractorFlags {
   readonly structure: string;
   readonly appearance: string;
   readonly recipe: Recipe;

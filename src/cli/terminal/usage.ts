@@ -31,16 +31,6 @@ export const modelsFlag = [
   "where models are kept (default: SPLICE_MODELS, or splice/models in the user's data folder)",
 ] as const;
 
-/** Which network of a model file is meant, of every command that takes such a file. */
-export interface NetworkOption extends ModelsOption {
-  readonly network?: string | undefined;
-}
-
-export const networkFlag = [
-  "--network <name>",
-  "of a model file with several networks, this one: teacher, student, ema, ... (default: the one meant to be used)",
-] as const;
-
 /** A word as it can be pasted into a shell. */
 export const shellWord = (text: string) => /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 

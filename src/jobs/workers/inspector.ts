@@ -9,8 +9,9 @@ import { planInversion } from "../../splice/instruments/inversion_program.ts";
 import { layerProblem } from "../../splice/instruments/look_options.ts";
 import { openStepCache, type StepCache } from "../../splice/transfer/step_cache.ts";
 import { fitted, planTraining } from "../../splice/transfer/step_program.ts";
-import { loadVit, modelName, MODELS } from "../../weights/store/store.ts";
-import { HEAD, type VitDescription } from "../../weights/formats/names.ts";
+import { describeEntry, MODELS } from "../../weights/store/manifest.ts";
+import { loadVit, modelName } from "../../weights/store/store.ts";
+import type { VitDescription } from "../../weights/formats/vit_family.ts";
 import { asFault, faultOf, refuse } from "./blame.ts";
 import { Fault, type FieldError } from "../model/job.ts";
 import type { FromWorker, Task, ToWorker } from "../model/messages.ts";
@@ -114,16 +115,7 @@ async function describe(path: string, { models }: Plans): Promise<VitDescription
   const known = models.get(key);
   if (known) return known;
   const entry = MODELS.find(({ name }) => name === modelName(path));
-  const vit = entry
-    ? {
-      dim: entry.dim,
-      depth: entry.depth,
-      heads: entry.dim / HEAD,
-      patch: entry.patch,
-      native: entry.native,
-      mlpRatio: 4,
-    }
-    : (await loadVit(path)).vit;
+  const vit = entry ? describeEntry(entry) : (await loadVit(path)).vit;
   models.set(key, vit);
   return vit;
 }

@@ -14,14 +14,23 @@ export interface Warm {
   withRuntime<T>(use: (runtime: Runtime, memoryLimit: number | undefined) => Promise<T>): Promise<T>;
 }
 
-export function keepWarm(withRuntime: Warm["withRuntime"]): Warm {
+/** `onRemark` gets what was chosen or had to be assumed of an extractor. */
+export function keepWarm(withRuntime: Warm["withRuntime"], onRemark: (text: string) => void): Warm {
+  async function load(path: string): Promise<Extractor> {
+    const { tensors, vit, remarks } = await loadVit(path);
+    remarks.forEach(onRemark);
+    return { tensors, vit };
+  }
+
   let last: { path: string; modified: number; extractor: Promise<Extractor> } | null = null;
   return {
     steps: openStepCache(),
     withRuntime,
     async extractor(path) {
       const modified = (await Deno.stat(path)).mtime?.getTime() ?? 0;
-      if (last?.path !== path || last.modified !== modified) last = { path, modified, extractor: loadVit(path) };
+      if (last?.path !== path || last.modified !== modified) {
+        last = { path, modified, extractor: load(path) };
+      }
       try {
         return await last.extractor;
       } catch (error) {

@@ -37,7 +37,7 @@ export async function runWorker({ messages, say, log, leave }: WorkerOptions): P
     const runtime = openRuntime(gpu);
     const memoryLimit = info.software ? Deno.systemMemoryInfo().available : undefined;
     return use(runtime, memoryLimit).finally(() => runtime.release());
-  });
+  }, log);
 
   type Run = Extract<ToWorker, { say: "run" }>;
   type Call = Extract<ToWorker, { say: "call" }>;

@@ -7,10 +7,11 @@
  */
 import { type Gpu, openRuntime, type Runtime } from "../../engine/mod.ts";
 import { fitPicture, type Picture } from "../../images/picture.ts";
-import { type BlockFeatures, seenSize, selfSimilarity } from "../../nets/vit.ts";
+import { type BlockFeatures, seenSize, selfSimilarity, type VitShape, withoutRegisters } from "../../nets/vit.ts";
 import { meanAttention } from "../instruments/attention_maps.ts";
 import { type ExtractorProgram, type ExtractorView, openExtractorProgram } from "../instruments/extractor_program.ts";
 import type { Size } from "../transfer/augment.ts";
+import { periodsOf } from "../transfer/extractor.ts";
 import { type Foreground, foregroundOf, intersectionOverUnion } from "./normalised_cut.ts";
 
 /** The numbers of one triple; each is 0 (iou and cosine: 1) for the picture that would be perfect by it alone. */
@@ -106,7 +107,7 @@ export function openEvaluator(gpu: Gpu, options: ExtractorView): Evaluator {
     { runtime, programs }: Loads,
     { picture, name }: { readonly picture: Picture; readonly name: string },
   ): Promise<Seen> {
-    const { patch, dim, depth } = options.extractor.vit;
+    const { tensors: weights, vit } = options.extractor;
     const size = sizeText(seenAs(picture));
     const program = programs.get(size) ?? await openExtractorProgram(runtime, {
       ...options,
@@ -114,20 +115,27 @@ export function openEvaluator(gpu: Gpu, options: ExtractorView): Evaluator {
       action: "evaluate",
       picture,
       called: name,
-      last: depth - 1,
-      roots: (blocks) => measured(blocks[depth - 1]),
+      last: vit.depth - 1,
+      roots: (blocks) => measured(vit, blocks[vit.depth - 1]),
     });
     programs.set(size, program);
     const tensors = await program.read(picture);
     const read = (root: string) => tensors.get(root)!.data;
-    const { seen, grid: { rows, cols } } = program;
+    const { seen, grid } = program;
+    const { rows, cols } = grid;
     return {
       rows,
       cols,
-      covered: { height: rows * patch / seen.height, width: cols * patch / seen.width },
-      cls: read("tokens").slice(0, dim),
+      covered: { height: rows * vit.patch / seen.height, width: cols * vit.patch / seen.width },
+      cls: read("tokens").slice(0, vit.dim),
       similarity: read("similarity"),
-      attention: meanAttention({ queries: read("queries"), keys: read("keys"), width: dim }),
+      attention: meanAttention({
+        queries: read("queries"),
+        keys: read("keys"),
+        vit,
+        grid,
+        periods: periodsOf(weights),
+      }),
     };
   }
 
@@ -176,8 +184,8 @@ export function openEvaluator(gpu: Gpu, options: ExtractorView): Evaluator {
 }
 
 /** What is read of the last block. */
-const measured = ({ tokens, queries, keys }: BlockFeatures) =>
-  new Map(Object.entries({ tokens, queries, keys, similarity: selfSimilarity(keys) }));
+const measured = (vit: VitShape, { tokens, queries, keys }: BlockFeatures) =>
+  new Map(Object.entries({ tokens, queries, keys, similarity: selfSimilarity(withoutRegisters(vit, keys)) }));
 
 const maskOf = (seen: Seen): Mask => ({ ...foregroundOf(seen), covered: seen.covered });
 

@@ -5,8 +5,9 @@
  */
 import type { Runtime, Value } from "../../engine/mod.ts";
 import type { Picture } from "../../images/picture.ts";
-import { selfSimilarity } from "../../nets/vit.ts";
+import { selfSimilarity, type VitShape } from "../../nets/vit.ts";
 import type { StateDict } from "../../weights/formats/tensor.ts";
+import { periodsOf } from "../transfer/extractor.ts";
 import type { OptionError } from "../transfer/options.ts";
 import { type ExtractorView, openExtractorProgram } from "./extractor_program.ts";
 import { numbered } from "./look_options.ts";
@@ -18,8 +19,11 @@ export interface FeatureOptions extends ExtractorView {
 }
 
 export interface ExtractedFeatures {
-  /** `block.{i}.tokens|queries|keys|values` [t, d] and `self_similarity.{i}` [t, t]; [CLS] first. */
+  /** `block.{i}.tokens|queries|keys|values` [t, d] and `self_similarity.{i}` [t, t]; [CLS] first, then registers, then patches row by row. Queries and keys before any turning. */
   readonly tensors: StateDict;
+  readonly vit: VitShape;
+  /** Of the extractor's own rotary positions, where its file has some. */
+  readonly periods: Float32Array | undefined;
   readonly grid: { readonly rows: number; readonly cols: number };
   /** Side of a patch, in pixels of what the extractor saw. */
   readonly patch: number;
@@ -42,19 +46,20 @@ export function layersProblem(
 }
 
 /** What a file of features says of itself. */
-export function featureMetadata({ grid, patch, seen }: ExtractedFeatures, model: string): Record<string, string> {
+export function featureMetadata({ grid, patch, seen, vit }: ExtractedFeatures, model: string): Record<string, string> {
   return {
     kind: "splice-features",
     model,
     grid: `${grid.rows}x${grid.cols}`,
     patch: String(patch),
+    ...(vit.registers > 0 ? { registers: String(vit.registers) } : {}),
     resized: `${seen.height}x${seen.width}`,
   };
 }
 
 /** @throws EngineError with a vit_side that fits, if this one does not. */
 export async function extractFeatures(runtime: Runtime, options: FeatureOptions): Promise<ExtractedFeatures> {
-  const { picture, layers } = options;
+  const { extractor, picture, layers } = options;
   const { seen, grid, read } = await openExtractorProgram(runtime, {
     ...options,
     name: "features",
@@ -70,5 +75,12 @@ export async function extractFeatures(runtime: Runtime, options: FeatureOptions)
       return roots;
     },
   });
-  return { tensors: await read(picture), grid, patch: options.extractor.vit.patch, seen };
+  return {
+    tensors: await read(picture),
+    vit: extractor.vit,
+    periods: periodsOf(extractor.tensors),
+    grid,
+    patch: extractor.vit.patch,
+    seen,
+  };
 }

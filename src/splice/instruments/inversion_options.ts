@@ -25,7 +25,7 @@ export const inversionSchema = z.strictObject({
   ),
   learning_rate: z.number().min(1e-7).max(1).default(0.01).describe("step size of Adam"),
   vit_side: vit_side.describe(
-    "short side of what the extractor sees and of the new picture, in pixels (default: the model's native size)",
+    "short side of what the extractor sees and of the new picture, in pixels (default: the model's native size; of DINOv2 and DINOv3, 28 patches)",
   ),
   vit_longest,
   resize,

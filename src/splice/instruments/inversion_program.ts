@@ -25,7 +25,7 @@ import {
 } from "../../engine/mod.ts";
 import { imagine, NOISE_CHANNELS, openPrior, priorLevels } from "../../nets/prior.ts";
 import { openVit, prepareImage, seenSize, vitFeatures } from "../../nets/vit.ts";
-import type { VitDescription } from "../../weights/formats/names.ts";
+import type { VitDescription } from "../../weights/formats/vit_family.ts";
 import type { Size } from "../transfer/augment.ts";
 import { checkSeen } from "../transfer/extractor.ts";
 import type { InversionRecipe } from "./inversion_options.ts";

@@ -10,6 +10,7 @@ import type { Picture } from "../../images/picture.ts";
 import { randomStream } from "../../engine/mod.ts";
 import { type Grid, paintGrid } from "./grid_picture.ts";
 import type { ExtractedFeatures } from "./features.ts";
+import type { HostTensor } from "../../weights/formats/tensor.ts";
 
 /** Columns that are iterated beside those asked for: the more, the faster the others settle. */
 const SPARE = 5;
@@ -178,13 +179,10 @@ function moved(
   return largest === 0 ? 0 : most / largest;
 }
 
-/** The colours of the patches, planar RGB in [0, 1], [3, rows, cols]: three components of the self-similarity of one block, all of them scaled alike, without [CLS]. */
-export function pcaColours({ tensors, grid }: ExtractedFeatures, layer: number): Float32Array {
-  const similarity = tensors.get(`self_similarity.${layer}`)!;
-  const [tokens] = similarity.shape;
-  const scores = principalScores(similarity.data, { rows: tokens, columns: tokens, count: CHANNELS }).subarray(
-    CHANNELS,
-  );
+/** The colours of the patches, planar RGB in [0, 1], [3, rows, cols]: three components of the self-similarity of one block, all of them scaled alike, without [CLS]. Registers count for nothing. */
+export function pcaColours({ tensors, grid, vit }: ExtractedFeatures, layer: number): Float32Array {
+  const { data, tokens } = withoutRegisters(tensors.get(`self_similarity.${layer}`)!, vit.registers);
+  const scores = principalScores(data, { rows: tokens, columns: tokens, count: CHANNELS }).subarray(CHANNELS);
   const least = scores.reduce((a, b) => Math.min(a, b), Infinity);
   const most = scores.reduce((a, b) => Math.max(a, b), -Infinity);
   const patches = grid.rows * grid.cols;
@@ -192,6 +190,21 @@ export function pcaColours({ tensors, grid }: ExtractedFeatures, layer: number):
     { length: CHANNELS * patches },
     (_, i) => most > least ? (scores[i % patches * CHANNELS + Math.floor(i / patches)] - least) / (most - least) : 0.5,
   );
+}
+
+/** Rows and columns of [CLS] and patches alone, of a matrix over all tokens. */
+function withoutRegisters(
+  { shape: [all], data }: HostTensor,
+  registers: number,
+): { readonly data: Float32Array; readonly tokens: number } {
+  if (registers === 0) return { data, tokens: all };
+  const tokens = all - registers;
+  const at = (i: number) => i === 0 ? 0 : i + registers;
+  const kept = Float32Array.from(
+    { length: tokens * tokens },
+    (_, i) => data[at(Math.floor(i / tokens)) * all + at(i % tokens)],
+  );
+  return { data: kept, tokens };
 }
 
 /** The same as a picture of this size: that of the photograph whose features these are. */

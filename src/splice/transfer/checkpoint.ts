@@ -6,7 +6,7 @@
  * Invariant: slab -> tensors -> slab gives the same numbers, bit for bit.
  */
 import { parameterCount, parameters } from "../../nets/unet.ts";
-import { checkGenerator, generatorShapes } from "../../weights/formats/names.ts";
+import { checkGenerator, generatorShapes } from "../../weights/formats/generator_names.ts";
 import type { HostTensor, StateDict } from "../../weights/formats/tensor.ts";
 import { type RandomStream, type Runtime, sizeOf } from "../../engine/mod.ts";
 

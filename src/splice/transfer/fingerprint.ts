@@ -7,11 +7,12 @@ import { z } from "zod";
 import { EngineError } from "../../engine/mod.ts";
 import type { Picture } from "../../images/picture.ts";
 import type { StateDict } from "../../weights/formats/tensor.ts";
+import { HEAD, IMAGENET, normalisationText } from "../../weights/formats/vit_family.ts";
 import type { Extractor } from "./extractor.ts";
 import { type Recipe, recipeNames, vitSize } from "./recipe.ts";
 
 /** Counts up when the same options begin to mean other numbers. */
-const VERSION = 1;
+const VERSION = 2;
 
 /** Options that change how long a run is or what is shown of it, and those that stand below in another form. */
 const LEFT_OUT: readonly (keyof Recipe)[] = [
@@ -68,11 +69,14 @@ export const pictureText = ({ width, height, data }: Picture) => `${width}x${hei
 /** The sums of weights, which do not change: adding up hundreds of MB takes a second. */
 const modelTexts = new WeakMap<StateDict, string>();
 
-/** The sum of an extractor's weights. */
-export function modelText({ tensors }: Extractor): string {
+/** The sum of an extractor's weights, and what they do not tell of it, where that is not the usual. */
+export function modelText({ tensors, vit }: Extractor): string {
   const text = modelTexts.get(tensors) ?? digest([...tensors.values()].map(({ data }) => data));
   modelTexts.set(tensors, text);
-  return text;
+  const { heads, dim, mean, deviation } = vit;
+  const seen = normalisationText({ mean, deviation });
+  const usual = heads * HEAD === dim && seen === normalisationText(IMAGENET);
+  return usual ? text : `${text}, ${heads} heads, normalisation ${seen}`;
 }
 
 /** Throws EngineError unless the checkpoint is of this very run, and not of a longer one. */

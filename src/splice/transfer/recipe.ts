@@ -41,7 +41,7 @@ export const recipeSchema = z.strictObject({
   ),
   learning_rate: z.number().min(1e-7).max(1).default(2e-3).describe("step size of Adam"),
   vit_side: z.number().int().min(16).max(2048).optional().describe(
-    "short side of what the extractor sees, in pixels (default: the model's native size)",
+    "short side of what the extractor sees, in pixels (default: the model's native size; of DINOv2 and DINOv3, 28 patches)",
   ),
   vit_longest: z.number().int().min(16).max(4096).optional()
     .describe("limit of its long side, in pixels (default: 480 for models of 224 pixels, else 15/7 of the short side)"),

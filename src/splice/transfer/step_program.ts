@@ -5,7 +5,7 @@
 import { compile, type Compiled, full, type Graph, type Profile, withAdam } from "../../engine/mod.ts";
 import { openGenerator, parameterCount } from "../../nets/unet.ts";
 import { openVit } from "../../nets/vit.ts";
-import type { VitDescription } from "../../weights/formats/names.ts";
+import type { VitDescription } from "../../weights/formats/vit_family.ts";
 import { type CropSides, cropSides, type Size } from "./augment.ts";
 import { objective, type Term, TERMS, termsAt, type Weights } from "./objective.ts";
 import { checkSeen } from "./extractor.ts";

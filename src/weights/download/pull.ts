@@ -4,26 +4,20 @@
 import { dirname, join, resolve } from "node:path";
 import { type Copy, copyAt, readRecord } from "../store/record.ts";
 import { download, type Patience } from "./download.ts";
+import type { IdentifiedVit, IdentifyOptions } from "../store/identify.ts";
 import { checkedVit, keepVit, sha256Of } from "../store/keep.ts";
 import { withModelLock, workFolder } from "../store/lock.ts";
 import { discardPart } from "./part.ts";
 import { sweepLeftovers } from "../store/remove.ts";
 import { FetchError } from "./setback.ts";
-import {
-  listModels,
-  type LoadedVit,
-  loadVit,
-  type ModelEntry,
-  sha256OfFile,
-  type StoreOptions,
-} from "../store/store.ts";
+import { listModels, loadVit, type ModelEntry, sha256OfFile, type StoreOptions } from "../store/store.ts";
 import { openBytes } from "../formats/opening.ts";
 import { messageOf, readWholeFile, WeightsError } from "../formats/tensor.ts";
 
 /** An address to fetch from, and what it is known to give. */
 export type PullSource = Pick<ModelEntry["sources"][number], "url" | "revision" | "bytes" | "sha256">;
 
-export type PullOptions = StoreOptions & {
+export type PullOptions = StoreOptions & IdentifyOptions & {
   /** Where it is kept. */
   readonly own: string;
   /** Best first. */
@@ -32,8 +26,6 @@ export type PullOptions = StoreOptions & {
   readonly chosen: boolean;
   readonly half: boolean;
   readonly licence: string | null;
-  /** Which of the file's networks, where it has several. */
-  readonly network?: string | undefined;
   /** How the command line says what is wanted of the copy: ` --half`, ... */
   readonly wanted?: string;
   readonly signal: AbortSignal;
@@ -141,9 +133,13 @@ async function fetchInto(name: string, source: PullSource, options: PullOptions)
       { elsewhere: false, cause: error },
     );
   }
-  let vit: LoadedVit;
+  let vit: IdentifiedVit;
   try {
-    vit = checkedVit(openBytes(await readWholeFile(part), url), url, { name, network: options.network });
+    vit = await checkedVit(openBytes(await readWholeFile(part), url), url, {
+      name,
+      network: options.network,
+      told: options.told,
+    });
     vit.remarks.forEach((remark) => options.onNote(remark));
   } catch (error) {
     await discardPart(part); // there is nothing to go on with

@@ -1,6 +1,6 @@
 // Which of a file's tensors are the network that is wanted, and what they are called without their wrappings: training programs save teacher beside
 // student, averaged beside trained weights, heads and counters beside the network. Only names are looked at, nothing is read; what the names
-// mean is names.ts's. Invariant: what is taken is one whole network and never parts of two, and whatever is chosen or left out is said.
+// mean is vit_names.ts's. Invariant: what is taken is one whole network and never parts of two, and whatever is chosen or left out is said.
 
 import type { Contents, Stored } from "./contents.ts";
 import { listNames, quote, WeightsError } from "./tensor.ts";
@@ -22,12 +22,12 @@ const TRANSPARENT = new Set([
 ]);
 
 /** Prefixes that say nothing; `model` is also what transformers 5 calls the encoder of DINOv3, of some names and not of others. */
-const DULL = new Set(["model", "backbone", "vit", "dinov2", "dinov2_with_registers", "dinov3", "dinov3_vit"]);
+const DULL = new Set(["model", "backbone", "vit", "deit", "dinov2", "dinov2_with_registers", "dinov3", "dinov3_vit"]);
 
 /** Where a network may lie that has no [CLS] to know it by. */
 const WRAPPING = new Set([...DULL, "teacher", "student", "state_dict", "state_dict_ema", "model_ema", "ema"]);
 
-/** Heads and leftovers of training that features do not need. `fc_norm` is the norm of timm's average pooling, used only where there is no other. */
+/** Heads and leftovers of training that features do not need. `fc_norm` and `local_cls_norm` stand behind the last block. */
 const LEFTOVER =
   /^(?:heads?|head_dist|\w+_head|fc|fc_norm|pooler|\w*classifier|pre_logits|predictor|projector|prototypes|decoder(?:_\w+)?|local_cls_norm)\.|^(?:embeddings\.)?mask_token$|^(?:masked_embed|decoder_pos_embed)$|(?:^|\.)(?:num_batches_tracked|n_averaged|relative_position_index|total_ops|total_params)$/;
 
@@ -45,16 +45,7 @@ const USUAL_RANK = 2;
 const NAME_LIMIT = 300;
 const HOME_LIMIT = 64;
 
-/** A tensor's name without what wrappers have put into it and before it, and without the chunks that DINOv2 trains its blocks in. */
-export function plainName(name: string): string {
-  return plain(name.split(".").filter((segment) => !TRANSPARENT.has(segment)));
-}
-
-/** Whether a tensor of this plain name is a head, a counter or another leftover of training. */
-export function isLeftover(name: string): boolean {
-  return LEFTOVER.test(name);
-}
-
+/** A name without what says nothing before it, and without the chunks that DINOv2 trains its blocks in. */
 function plain(segments: readonly string[]): string {
   const first = segments.findIndex((segment) => !DULL.has(segment));
   return segments.slice(Math.max(0, first)).join(".").replace(/^blocks\.\d+\.(?=\d+\.)/, "blocks.");
@@ -100,24 +91,11 @@ export function takeNetwork({ tensors, remarks }: Contents, label: string, wante
         `${others.slice(0, 8).map((name) => `--network ${name}`).join(", ")} ${rest}`,
     );
   }
-  const kept = withoutLeftovers(members);
-  const used = new Set(kept.values());
-  const left = [...members.values()].filter((name) => !used.has(name));
+  const kept = [...members].filter(([short]) => !LEFTOVER.test(short));
+  const left = [...members].flatMap(([short, name]) => LEFTOVER.test(short) ? [name] : []);
   if (left.length > 0) said.push(`${label} also holds what no feature needs, it is left out: ${listNames(left)}`);
-  const taken = Array.from(kept, ([name, key]): [string, Stored] => [name, tensors.get(key)!]);
+  const taken = kept.map(([short, name]): [string, Stored] => [short, tensors.get(name)!]);
   return { tensors: new Map(taken), network: others.length > 0 ? called.get(home) ?? null : null, remarks: said };
-}
-
-/** Of `members`, what a network is made of; where it has no final norm but that of its average pooling, that is the norm. */
-function withoutLeftovers(members: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
-  const lacksNorm = !members.has("norm.weight") && !members.has("layernorm.weight");
-  return new Map(
-    Array.from(
-      members,
-      ([name, key]): [string, string] => [lacksNorm ? name.replace(/^fc_norm\./, "norm.") : name, key],
-    )
-      .filter(([name]) => !isLeftover(name)),
-  );
 }
 
 /**

@@ -9,9 +9,10 @@ import { openSafetensors } from "./safetensors.ts";
 import { isIndex, locateWeights, openShards } from "./sharded.ts";
 import { readWholeFile, WeightsError } from "./tensor.ts";
 
-/** `from` is the name to remember it by, `files` are the bytes it consists of. */
+/** `path` is the file or index that was opened, `from` the name to remember it by, `files` are the bytes it consists of. */
 export type Opened = {
   readonly contents: Contents;
+  readonly path: string;
   readonly from: string;
   readonly files: readonly Uint8Array[];
 };
@@ -29,9 +30,9 @@ export function openBytes(bytes: Uint8Array, label: string): Contents {
 /** A weight file, or of many shards the index, the folder with it, or one of them. @throws WeightsError as `openBytes`, and if it cannot be read. */
 export async function openWeights(path: string): Promise<Opened> {
   const file = await locateWeights(path);
-  if (isIndex(file)) return { ...await openShards(file, openBytes), from: basename(file) };
+  if (isIndex(file)) return { ...await openShards(file, openBytes), path: file, from: basename(file) };
   const bytes = await readWholeFile(file);
-  return { contents: openBytes(bytes, file), from: basename(file), files: [bytes] };
+  return { contents: openBytes(bytes, file), path: file, from: basename(file), files: [bytes] };
 }
 
 /** A pickle opens with its protocol. */

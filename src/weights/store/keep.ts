@@ -5,16 +5,15 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { withModelLock } from "./lock.ts";
 import type { Contents } from "../formats/contents.ts";
-import { inPublishedOrder, type VitDescription } from "../formats/names.ts";
+import type { VitDescription } from "../formats/vit_family.ts";
+import { fits, type IdentifiedVit, type IdentifyOptions, identifyVit, type Vit } from "./identify.ts";
+import { describeEntry, MODELS } from "./manifest.ts";
 import { type Copy, remember, type Sight } from "./record.ts";
 import { sweepLeftovers } from "./remove.ts";
 import { encodeSafetensors } from "../formats/safetensors.ts";
 import { openWeights } from "../formats/opening.ts";
-import { isModelName, type LoadedVit, MODELS, vitIn } from "./store.ts";
-import { type HostTensor, quote, type StateDict, WeightsError, writeWholeFile } from "../formats/tensor.ts";
-
-/** A checked extractor. */
-export type Vit = { readonly tensors: StateDict; readonly vit: VitDescription };
+import { isModelName } from "./store.ts";
+import { type HostTensor, quote, WeightsError, writeWholeFile } from "../formats/tensor.ts";
 
 export type KeepOptions = {
   readonly folder: string;
@@ -42,15 +41,17 @@ export function nameProblem(name: string): string | null {
 }
 
 /**
- * The DINO-ViT in a weight file of any format, to be stored as `name`; `label` names it in errors, `network` is the one to take.
- * @throws WeightsError if it is anything else, or not the known model `name`
+/**
+ * The ViT in a weight file of any format, to be stored as `name`; `label` names it in errors. `path`: of the file, where other files may lie beside it.
+ * @throws WeightsError if it is anything else, or not the known model `name`.
  */
-export function checkedVit(
+export async function checkedVit(
   contents: Contents,
   label: string,
-  { name, network }: { name: string; network?: string | undefined },
-): LoadedVit {
-  const weights = vitIn(contents, label, network);
+  { path = null, ...options }: IdentifyOptions & { readonly name: string; readonly path?: string | null },
+): Promise<IdentifiedVit> {
+  const { name } = options;
+  const weights = await identifyVit(contents, { ...options, label, path });
   checkIsModel(name, weights.vit, label);
   for (const [tensor, { data }] of weights.tensors) {
     if (!data.every(Number.isFinite)) {
@@ -67,13 +68,14 @@ export function checkedVit(
 /** The server plans by a known model's name alone: under it lies that model and no other. @throws WeightsError */
 export function checkIsModel(name: string, vit: VitDescription, label: string): void {
   const entry = MODELS.find((model) => model.name === name);
-  if (entry === undefined) return;
-  const text = (sizes: Pick<VitDescription, "dim" | "depth" | "patch" | "native">) =>
-    `width ${sizes.dim}, ${sizes.depth} blocks, patches of ${sizes.patch}, made for ${sizes.native} px`;
-  if (text(entry) === text(vit)) return;
+  if (entry === undefined || fits(entry, vit)) return;
+  const text = ({ dim, depth, patch, grid, registers }: VitDescription) =>
+    `width ${dim}, ${depth} blocks, patches of ${patch}, ` +
+    (grid === 0 ? "rotary positions" : `made for ${grid * patch} px`) +
+    (registers > 0 ? `, ${registers} registers` : "");
   throw new WeightsError(
     `Cannot use ${label} as ${name}: it has ${text(vit)}, and ${name} has ${
-      text(entry)
+      text(describeEntry(entry))
     }. Use another name for it, or fetch the file of ${name}.`,
   );
 }
@@ -85,7 +87,7 @@ export async function keepVit(
   options: KeepOptions,
 ): Promise<Copy> {
   const dtype = options.half ? "f16" : "f32";
-  const bytes = encodeSafetensors(inPublishedOrder(tensors, vit), {
+  const bytes = encodeSafetensors(tensors, {
     dtype: options.half ? halfOfMatrices : "f32",
     metadata: { format: "pt" },
   });
@@ -95,6 +97,7 @@ export async function keepVit(
     bytes: bytes.length,
     sha256: sha256Of(bytes),
     licence: MODELS.find((model) => model.name === name)?.licence ?? options.licence,
+    network: { heads: vit.heads, normalisation: { mean: [...vit.mean], deviation: [...vit.deviation] } },
     source: options.source,
     when: new Date().toISOString(),
   };
@@ -104,30 +107,30 @@ export async function keepVit(
 }
 
 /**
- * Stores a weight file of any format under `name`, or the shards of an index; `network` is the one to take of several, `onNote` is told what was chosen.
- * @throws WeightsError if it is no DINO-ViT, or cannot be written
+ * Stores a weight file of any format under `name`, or the shards of an index. `remarks` as `identifyVit` has them.
+ * @throws WeightsError if it is no ViT, or cannot be written.
  */
 export async function importModel(
   name: string,
   file: string,
-  { network, onNote, ...options }:
-    & Pick<KeepOptions, "folder" | "half" | "licence" | "named">
-    & { network?: string | undefined; signal: AbortSignal; onWait: () => void; onNote?: (remark: string) => void },
-): Promise<Copy> {
-  const { contents, from, files } = await openWeights(file);
-  const vit = checkedVit(contents, file, { name, network });
+  { network, told, ...options }: Pick<KeepOptions, "folder" | "half" | "licence" | "named"> & IdentifyOptions & {
+    signal: AbortSignal;
+    onWait: () => void;
+  },
+): Promise<{ readonly copy: Copy; readonly vit: VitDescription; readonly remarks: readonly string[] }> {
+  const { contents, path, from, files } = await openWeights(file);
+  const weights = await checkedVit(contents, file, { name, path, network, told });
   const source = {
     from,
     revision: null,
     bytes: files.reduce((sum, { length }) => sum + length, 0),
     sha256: sha256Of(...files),
-    network: vit.network,
+    network: weights.network,
   };
-  for (const remark of vit.remarks) onNote?.(remark);
   return await withModelLock(name, async () => {
-    const copy = await keepVit(name, vit, { ...options, source, sight: null });
+    const copy = await keepVit(name, weights, { ...options, source, sight: null });
     await sweepLeftovers(options.folder, name);
-    return copy;
+    return { copy, vit: weights.vit, remarks: weights.remarks };
   }, options);
 }
 

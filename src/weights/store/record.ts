@@ -8,6 +8,7 @@ import { messageOf, WeightsError, writeWholeFile } from "../formats/tensor.ts";
 
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const size = z.number().int().positive();
+const three = z.array(z.number()).length(3);
 
 /** A weight file of the store: its own size and checksum, and those of the file (or files, in sum) it was made from. `from` is an address, or a file's name. */
 const Copy = z.strictObject({
@@ -16,6 +17,11 @@ const Copy = z.strictObject({
   bytes: size,
   sha256: Sha256,
   licence: z.string().nullable(),
+  /** What its tensors do not tell; older records do not say it. */
+  network: z.strictObject({
+    heads: size,
+    normalisation: z.strictObject({ mean: three, deviation: three }),
+  }).optional(),
   source: z.strictObject({
     from: z.string(),
     revision: z.string().nullable(),

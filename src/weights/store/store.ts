@@ -4,44 +4,16 @@
 
 import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
-import { z } from "zod";
-import bundled from "../../../models/manifest.json" with { type: "json" };
-import { checkGenerator, HEAD, prepareVit, type VitDescription } from "../formats/names.ts";
-import { type Contents, detached, readAll, readTensors } from "../formats/contents.ts";
-import { takeNetwork } from "../formats/networks.ts";
+import { checkGenerator } from "../formats/generator_names.ts";
+import { readAll } from "../formats/contents.ts";
 import { openBytes, openWeights } from "../formats/opening.ts";
 import { modelIn } from "../formats/sharded.ts";
+import { type IdentifiedVit, type IdentifyOptions, identifyVit } from "./identify.ts";
+import { isBundled, type ModelEntry, MODELS, NAME } from "./manifest.ts";
+import { copyAt } from "./record.ts";
 import { listNames, messageOf, quote, type Weights, WeightsError } from "../formats/tensor.ts";
 
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
-const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-const count = z.number().int().positive();
-
-/** One model of the manifest. `sources` are addresses to fetch it from, best first; sizes and checksums are there where they are known. */
-const ModelEntry = z.strictObject({
-  name: z.string().regex(NAME),
-  file: z.string().regex(NAME),
-  about: z.string(),
-  licence: z.string(),
-  dim: count.multipleOf(HEAD),
-  depth: count,
-  patch: count,
-  native: count,
-  parameters: count,
-  megabytes: z.number().positive(),
-  bytes: count.optional(),
-  sha256: Sha256.optional(),
-  sources: z.array(z.strictObject({
-    format: z.enum(["pth", "safetensors"]),
-    url: z.url({ protocol: /^https$/ }),
-    revision: z.string().optional(),
-    bytes: count.optional(),
-    sha256: Sha256.optional(),
-  })),
-});
-const Manifest = z.strictObject({ version: z.literal(1), models: z.array(ModelEntry).min(1) });
-
-export type ModelEntry = z.infer<typeof ModelEntry>;
+export { type ModelEntry, MODELS, parseManifest } from "./manifest.ts";
 
 /** The folders models are looked for in, first come, first served. `named` is how the command line names them, where they are not the usual ones. */
 export type StoreOptions = { readonly folders: readonly string[]; readonly named?: string };
@@ -54,28 +26,6 @@ export const isModelName = (text: string) => NAME.test(text);
 /** A model's name as people say it: the file without folder and ending. */
 export const modelName = (path: string) => basename(path).replace(/\.(?:safetensors|pth|bin)(?:\.index\.json)?$/, "");
 
-/** The known models, best first. @throws WeightsError naming `label` if `text` is not a manifest. */
-export function parseManifest(text: string, label: string): readonly ModelEntry[] {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new WeightsError(
-      `Cannot read ${label}: it is not JSON (${messageOf(cause)}). Restore the file of this version.`,
-      { cause },
-    );
-  }
-  const parsed = Manifest.safeParse(json);
-  if (parsed.success) return parsed.data.models;
-  const [issue] = parsed.error.issues;
-  throw new WeightsError(
-    `Cannot read ${label}: ${issue.path.join(".")}: ${issue.message}. Restore the file of this version.`,
-  );
-}
-
-/** The manifest that came with the program, in the order in which models are preferred. */
-export const MODELS: readonly ModelEntry[] = parseManifest(JSON.stringify(bundled), "models/manifest.json");
-
 /** The tensors of a weight file in memory, of any format. @throws WeightsError if it is none, or damaged. */
 export function decodeWeights(bytes: Uint8Array, label: string): Weights {
   return readAll(openBytes(bytes, label));
@@ -86,23 +36,21 @@ export async function loadWeights(path: string): Promise<Weights> {
   return readAll((await openWeights(path)).contents);
 }
 
-/** An extractor on its way from a file; `network` and `remarks` as `takeNetwork` says. */
-export type LoadedVit = Weights & {
-  readonly vit: VitDescription;
-  readonly network: string | null;
-  readonly remarks: readonly string[];
-};
-
-/** The DINO-ViT in a file's contents under the published names, checked, with its sizes. @throws WeightsError if there is none. */
-export function vitIn(contents: Contents, label: string, network?: string): LoadedVit {
-  const taken = takeNetwork(contents, label, network);
-  const { tensors, vit } = prepareVit(detached(readTensors(taken.tensors)), label);
-  return { tensors, vit, metadata: contents.metadata, network: taken.network, remarks: taken.remarks };
-}
-
-/** `vitIn` of a file, a folder or an index of any supported format. @throws WeightsError as there, and if it cannot be read. */
-export async function loadVit(path: string, { network }: { network?: string | undefined } = {}): Promise<LoadedVit> {
-  return vitIn((await openWeights(path)).contents, path, network);
+/**
+ * The ViT in a file, a folder or an index of any supported format, under the published names, checked, with its description: what its tensors do not tell comes from the options,
+ * the list of known models, the record of the store, or the files beside it, and else is assumed, with a remark.
+ * @throws WeightsError if there is none, or it cannot be read.
+ */
+export async function loadVit(path: string, options: IdentifyOptions = {}): Promise<IdentifiedVit> {
+  const opened = await openWeights(path);
+  const remembered = async () => (await copyAt(path))?.network;
+  return await identifyVit(opened.contents, {
+    ...options,
+    label: path,
+    name: modelName(path),
+    path: opened.path,
+    remembered,
+  });
 }
 
 /** A generator's checkpoint, checked. @throws WeightsError if it is anything else. */
@@ -142,7 +90,7 @@ export async function findModel(name: string | undefined, options: StoreOptions)
   if (found !== undefined && found.path !== null) return found.path;
   const present = models.filter(({ path }) => path !== null).map((model) => model.name);
   const wanted = name ?? MODELS[0].name;
-  const remedy = MODELS.some((model) => model.name === wanted && model.sources.length > 0)
+  const remedy = MODELS.some((model) => model.name === wanted && !isBundled(model))
     ? `Fetch it: \`splice models pull ${wanted}${options.named ?? ""}\`.`
     : "`splice models list` shows the models that are here; a file of your own can be given by its path.";
   throw new WeightsError(

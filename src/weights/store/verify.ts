@@ -2,7 +2,8 @@
 
 import { dirname } from "node:path";
 import { checkIsModel } from "./keep.ts";
-import type { VitDescription } from "../formats/names.ts";
+import type { VitDescription } from "../formats/vit_family.ts";
+import { isBundled } from "./manifest.ts";
 import { copyAt } from "./record.ts";
 import { findModel, loadVit, MODELS, sha256OfFile, type StoreOptions } from "./store.ts";
 import { WeightsError } from "../formats/tensor.ts";
@@ -18,7 +19,7 @@ export type Verified = {
 /** What to do about a model whose file or record is damaged. */
 export function remedyFor(name: string, { named = "" }: Pick<StoreOptions, "named">): string {
   const entry = MODELS.find((model) => model.name === name);
-  if (entry?.sources.length === 0) return "Restore models/ from the repository";
+  if (entry && isBundled(entry)) return "Restore models/ from the repository";
   const again = entry === undefined ? "pull or import it again" : `\`splice models pull ${name}${named}\``;
   return `Run \`splice models remove ${name}${named}\`, then ${again}`;
 }

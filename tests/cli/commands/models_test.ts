@@ -29,7 +29,7 @@ Deno.test("models: what is wrong with the options is one clear line, and the exi
       bad(["pull"], /Missing required argument 'name'/),
       bad(
         ["pull", "dino"],
-        /Cannot pull "dino": published are dino-vitb8, dino-vits8, dino-vitb16, dino-vits16; name another's address with --from/,
+        /Cannot pull "dino": published are dino-vitb8, dino-vits8, dino-vitb16, dino-vits16, dinov2-\S.*; name another's address with --from/,
       ),
       bad(["pull", "../x", "--from", "http://127.0.0.1:1/x.pth"], /Cannot use the name "\.\.\/x"/),
       bad(
@@ -115,7 +115,7 @@ Deno.test("models: import, list, verify", () =>
     assert.equal(taken.code, 0, taken.err);
     assert.match(
       taken.out,
-      /^mine is here: \/.*\/store\/mine\.safetensors, 0\.\d+ MB as f32, from vit\.pth \(SHA-256 \w{64}\), licence CC0-1\.0\n$/,
+      /^mine is here: \/.*\/store\/mine\.safetensors, 0\.\d+ MB as f32, from vit\.pth \(SHA-256 \w{64}\), licence CC0-1\.0\nIt is DINO or another plain ViT: width 64, 2 blocks, 1 head of 64, patches of 8, positions of 4 x 4; normalisation ImageNet's\n$/,
     );
     assert.deepEqual(await models("import", "vit.bin", "--name", "hf", "--half", "--quiet"), {
       code: 0,
@@ -178,5 +178,5 @@ Deno.test("models: import, list, verify", () =>
     assert.ok(existsSync(`${folder}/my store/x.safetensors`));
     const nowhere = await models("import", "vit.pth", "--name", "x", "--models", "vit.bin");
     assert.equal(nowhere.code, 1);
-    assert.match(nowhere.err, /^splice: Cannot keep models in \S+\/vit\.bin: .*name another with --models\.\n$/);
+    assert.match(nowhere.err, /^splice: Cannot keep models in \S+\/vit\.bin: .*name another with --models\.\n$/m);
   }));

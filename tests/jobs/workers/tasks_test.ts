@@ -18,7 +18,7 @@ gpuTest(
       const folder = await Deno.makeTempDir();
       try {
         const { paths } = await (await ask("/openapi.json")).json();
-        const warm = keepWarm((use) => use(runtime, undefined));
+        const warm = keepWarm((use) => use(runtime, undefined), () => {});
         const [picture, out] = [`${folder}/image`, `${folder}/out`];
         const features = (layers: number[] = []): Task => ({
           task: "features",

@@ -17,6 +17,7 @@ import { pcaColours, pcaPicture, principalScores } from "../../../src/splice/ins
 import { gpuTest, type TestGpu } from "../../support/engine/gpu.ts";
 import { openInversionCases } from "../../support/splice/inversion_cases.ts";
 import { relativeError } from "../../support/engine/numbers.ts";
+import { describeEntry, MODELS } from "../../../src/weights/store/manifest.ts";
 import { tinyExtractor, tinyPicture } from "../../support/splice/tiny.ts";
 
 const parity = await openInversionCases();
@@ -26,10 +27,9 @@ async function features({ runtime }: TestGpu, picture: Picture, side: number): P
   return await extractFeatures(runtime, { extractor: tinyExtractor, picture, ...options });
 }
 
-function attention({ tensors }: ExtractedFeatures, layer: number): Float64Array[] {
-  const { data: queries } = tensors.get(`block.${layer}.queries`)!;
-  const { data: keys, shape: [, width] } = tensors.get(`block.${layer}.keys`)!;
-  return clsAttention({ queries, keys, width });
+function attention(features: ExtractedFeatures, layer: number): Float64Array[] {
+  const [queries, keys] = ["queries", "keys"].map((name) => features.tensors.get(`block.${layer}.${name}`)!.data);
+  return clsAttention({ ...features, queries, keys });
 }
 
 gpuTest("pca: scores are scikit-learn's up to sign, attention is PyTorch's", async (gpu) => {
@@ -164,7 +164,8 @@ Deno.test("attention: of several heads the mean counts", () => {
   const [width, tokens] = [128, 3];
   const queries = Float32Array.from({ length: width }, (_, d) => d < 64 ? 1 : 0);
   const keys = Float32Array.from({ length: tokens * width }, (_, i) => i >= 2 * width ? Math.log(2) / 8 : 0);
-  const options = { queries, keys, width };
+  const vit = { dim: width, heads: 2, registers: 0, positions: "dino" } as const;
+  const options = { queries, keys, vit, grid: { rows: 1, cols: 2 } };
   const near = (got: Float64Array, ...wanted: number[]) => {
     for (const [i, value] of wanted.entries()) assert.ok(Math.abs(got[i] - value) < 1e-6, `${got} is ${wanted}`);
   };
@@ -195,7 +196,7 @@ gpuTest("features: of a photograph that no buffer holds are those of what is see
 });
 
 Deno.test("looks: what takes too long or all memory is refused with what does not, wherever it is asked for", () => {
-  const vit = { dim: 768, depth: 12, heads: 12, patch: 8, native: 224, mlpRatio: 4 };
+  const vit = describeEntry(MODELS.find(({ name }) => name === "dino-vitb8")!);
   const said = (name: LookName, options: Record<string, unknown>, size: readonly [number, number]) => {
     const parsed = parseLook(name, options);
     assert.ok(parsed.ok);

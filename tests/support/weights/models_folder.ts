@@ -1,5 +1,6 @@
 /** A store of models in a folder of its own, filled from files and from a server on the loopback address, without a process between. */
 import { importModel } from "../../../src/weights/store/keep.ts";
+import type { Copy } from "../../../src/weights/store/record.ts";
 import { pullModel, type PullOptions } from "../../../src/weights/download/pull.ts";
 import { type Answer, type Asked, fileAnswer, type RawServer, serveRaw, statusAnswer } from "./raw_server.ts";
 import { asHuggingFace, madeUpVit, safetensorsFile, small, torchFile } from "./vit_files.ts";
@@ -21,7 +22,7 @@ export interface Store {
     name: string,
     bytes: Uint8Array,
     options?: { half?: boolean; licence?: string; network?: string },
-  ): ReturnType<typeof importModel>;
+  ): Promise<Copy>;
   /** The names of the files, those in the making included. */
   names(): Promise<string[]>;
   read(name: string): Promise<Uint8Array>;
@@ -51,16 +52,10 @@ export async function withStore(use: (store: Store) => Promise<void>): Promise<v
         }),
       async take(name, bytes, { half = false, licence = null, network } = {}) {
         await Deno.writeFile(`${home}/given`, bytes);
-        const onNote = (text: string) => void notes.push(text);
-        return await importModel(name, `${home}/given`, {
-          folder,
-          half,
-          licence,
-          network,
-          signal,
-          onWait() {},
-          onNote,
-        });
+        const options = { folder, half, licence, network, signal, onWait() {} };
+        const { copy, remarks } = await importModel(name, `${home}/given`, options);
+        notes.push(...remarks);
+        return copy;
       },
       async names() {
         const found: string[] = [];

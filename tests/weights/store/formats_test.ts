@@ -4,6 +4,7 @@ import { openGpu, openRuntime } from "../../../src/engine/mod.ts";
 import { extractFeatures } from "../../../src/splice/instruments/features.ts";
 import { sha256Of } from "../../../src/weights/store/keep.ts";
 import { copyAt } from "../../../src/weights/store/record.ts";
+import { describeEntry } from "../../../src/weights/store/manifest.ts";
 import { loadVit, MODELS } from "../../../src/weights/store/store.ts";
 import { verifyModel } from "../../../src/weights/store/verify.ts";
 import { gpuTest } from "../../support/engine/gpu.ts";
@@ -86,7 +87,7 @@ gpuTest(
 Deno.test("models: DINO ViT-S/16 at its full size, by .pth and by Hugging Face's file", () =>
   withStore(async ({ folder, pull, read }) => {
     const entry = MODELS.find(({ name }) => name === "dino-vits16")!;
-    const tensors = madeUpVit(entry);
+    const tensors = madeUpVit(describeEntry(entry));
     const sources: Record<string, Uint8Array> = {
       "dino_deitsmall16_pretrain.pth": torchFile(tensors),
       "pytorch_model.bin": torchFile(asHuggingFace(tensors)),

@@ -139,7 +139,11 @@ Deno.test("models: two pulls at once fetch once", () =>
     const both = await Promise.all([pull("mine", url), pull("mine", url)]);
     assert.deepEqual(both.map(({ did }) => did).sort(), ["fetched", "found"]);
     assert.equal(server.asked.length, 1);
-    assert.deepEqual(notes, ["Another process is busy with mine: waiting for it"]);
+    assert.deepEqual([notes[0], notes.length], ["Another process is busy with mine: waiting for it", 2]);
+    assert.match(
+      notes[1],
+      /vit\.pth: 1 head of 64 and ImageNet's normalisation are assumed, because its tensors do not/,
+    );
   }));
 
 Deno.test("models: whatever an interrupted import left, the file that is there is known", () =>

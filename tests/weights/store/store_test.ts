@@ -12,6 +12,8 @@ import {
   MODELS,
   parseManifest,
 } from "../../../src/weights/store/store.ts";
+import { describeEntry, isBundled } from "../../../src/weights/store/manifest.ts";
+import { parametersOf } from "../../../src/weights/formats/vit_family.ts";
 import { resolveModel, sha256OfFile, verifySha256 } from "../../../src/weights/store/store.ts";
 import { encodeSafetensors } from "../../../src/weights/formats/safetensors.ts";
 import { madeUpVit, small, torchFile } from "../../support/weights/vit_files.ts";
@@ -68,24 +70,29 @@ Deno.test("store: what is no weight file is recognised for what it is", async ()
   assert.equal(decodeWeights(await Deno.readFile(fixture("legacy.pth")), "old.pth").tensors.size, 7);
 });
 
-Deno.test("store: the manifest lists the published four and the bundled one, best first", async () => {
+Deno.test("store: the manifest lists the published models and the bundled one, best first", async () => {
   assert.deepEqual(MODELS.map(({ name }) => name), [
-    "dino-vitb8",
-    "dino-vits8",
-    "dino-vitb16",
-    "dino-vits16",
+    ...["dino-vitb8", "dino-vits8", "dino-vitb16", "dino-vits16"],
+    ...["dinov2-vits14", "dinov2-vitb14", "dinov2-vitl14", "dinov2-vitg14"],
+    ...["dinov2-vits14-reg", "dinov2-vitb14-reg", "dinov2-vitl14-reg", "dinov2-vitg14-reg"],
+    ...["dinov3-vits16", "dinov3-vitb16", "dinov3-vitl16"],
     "splice-tiny8",
   ]);
   for (const model of MODELS) {
-    const { dim, depth, patch, native } = model;
-    const tokens = 2 + (native / patch) ** 2;
-    assert.equal(
-      model.parameters,
-      dim * tokens + dim * (3 * patch * patch + 1) + depth * (12 * dim * dim + 13 * dim) + 2 * dim,
-      model.name,
-    );
+    const vit = describeEntry(model);
+    assert.equal(model.parameters, parametersOf(vit), model.name);
+    assert.ok(model.bytes !== undefined || Math.abs(model.megabytes - 4e-6 * model.parameters) < 0.6, model.name);
+    assert.deepEqual([vit.heads * 64, vit.native / vit.patch], [
+      vit.dim,
+      model.name === "splice-tiny8" ? 8 : model.patch === 16 && model.family === "dino" ? 14 : 28,
+    ]);
+    assert.equal(isBundled(model), model.name === "splice-tiny8");
   }
-  const tiny = MODELS[4];
+  const { family, hidden, gated, positions, epsilon } = describeEntry(
+    MODELS.find(({ name }) => name === "dinov2-vitg14-reg")!,
+  );
+  assert.deepEqual([family, hidden, gated, positions, epsilon], ["dinov2", 4096, true, "antialias", 1e-6]);
+  const tiny = MODELS.at(-1)!;
   const path = `${bundled}/${tiny.file}`;
   assert.equal((await Deno.stat(path)).size, tiny.bytes);
   await verifySha256(path, tiny.sha256 ?? "");
@@ -132,7 +139,7 @@ Deno.test("store: names are found in folders, the first folder and safetensors w
     await Deno.writeTextFile(`${second}/dino-vitb8.safetensors`, "");
     assert.equal(await findModel(undefined, { folders }), `${first}/dino-vitb8.pth`);
     const listed = await listModels({ folders });
-    assert.deepEqual(listed.map(({ name, path }) => [name, path !== null]), [
+    assert.deepEqual(listed.map(({ name, path }) => [name, path !== null]).filter(([, here], i) => here || i < 4), [
       ["dino-vitb8", true],
       ["dino-vits8", false],
       ["dino-vitb16", false],

@@ -22,30 +22,30 @@ function matmulOf(m: number, k: number, n: number): Case {
   };
 }
 
-/** q [M, D], k and v [N, D]: per head of 64 columns, softmax(q k^T / 8) v. */
-function attentionOf(m: number, n: number, heads: number): Case {
-  const width = heads * 64;
+/** q [M, D], k and v [N, D]: per head of `size` columns, softmax(q k^T / sqrt(size)) v. */
+function attentionOf(m: number, n: number, { heads, size = 64 }: { heads: number; size?: number }): Case {
+  const width = heads * size;
   return {
-    name: `${m} queries, ${n} keys, ${heads} heads`,
+    name: `${m} queries, ${n} keys, ${heads} heads of ${size}`,
     inputs: [any(m, width), any(n, width), any(n, width)],
-    build: (q, k, v) => ops.attention(q, k, v),
+    build: (q, k, v) => ops.attention(q, k, v, size === 64 ? {} : { heads }),
     formula: (...x) => {
       const [q, k, v] = [reader(x[0], [m, width]), reader(x[1], [n, width]), reader(x[2], [n, width])];
       return indicesOf([m, width]).map(([i, d]) => {
-        const head = d - d % 64;
+        const head = d - d % size;
         let [above, below] = [0, 0];
         for (let j = 0; j < n; j++) {
           let score = 0;
-          for (let c = head; c < head + 64; c++) score += q(i, c) * k(j, c);
-          above += Math.exp(score / 8) * v(j, d);
-          below += Math.exp(score / 8);
+          for (let c = head; c < head + size; c++) score += q(i, c) * k(j, c);
+          above += Math.exp(score / Math.sqrt(size)) * v(j, d);
+          below += Math.exp(score / Math.sqrt(size));
         }
         return above / below;
       });
     },
     terms: n,
-    // Errors of the scores, which are sums of 64 products, pass through exp.
-    roundings: 128,
+    // Errors of the scores, which are sums of `size` products, pass through exp.
+    roundings: 2 * Math.max(64, size),
   };
 }
 
@@ -135,12 +135,21 @@ export const productCases: CaseTable = {
       },
     ],
   },
+  attention_general: {
+    cases: [
+      attentionOf(19, 19, { heads: 3, size: 32 }),
+      attentionOf(1, 37, { heads: 2, size: 48 }),
+      attentionOf(9, 70, { heads: 1, size: 80 }),
+      attentionOf(5, 6, { heads: 4, size: 3 }),
+      attentionOf(7, 9, { heads: 1, size: 128 }),
+    ],
+  },
   attention: {
     cases: [
-      attentionOf(19, 19, 2),
-      attentionOf(1, 37, 1),
-      attentionOf(37, 1, 1),
-      attentionOf(9, 70, 2),
+      attentionOf(19, 19, { heads: 2 }),
+      attentionOf(1, 37, { heads: 1 }),
+      attentionOf(37, 1, { heads: 1 }),
+      attentionOf(9, 70, { heads: 2 }),
       {
         name: "slices of one product",
         inputs: [any(10, 192)],

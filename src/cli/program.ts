@@ -103,5 +103,7 @@ function unknownCommand(name: string, program: Command): string {
 
 /** Deno hands on what is not UTF-8 with other letters in its place: it would name another file. */
 function notText(word: string): string {
-  return `Cannot use ${JSON.stringify(word)}: it is not UTF-8, and would name another file. Rename the file, or name it by a link`;
+  return `Cannot use ${
+    JSON.stringify(word)
+  }: it is not UTF-8, and would name another file. Rename the file, or name it by a link`;
 }

@@ -131,7 +131,11 @@ export function addJobs(shared: Shared): void {
   });
   app.openapi(followMany, (c) => {
     const places = c.req.valid("query").jobs.split(",").map((place) => place.split(":"));
-    return answerEvents(c, joinFeeds(new Map(places.map(([id, after]) => [id, feedOf(id, Number(after ?? 0))]))), shared);
+    return answerEvents(
+      c,
+      joinFeeds(new Map(places.map(([id, after]) => [id, feedOf(id, Number(after ?? 0))]))),
+      shared,
+    );
   });
   /** Null where there is no such job. */
   function feedOf(id: string, after: number): Feed | null {

@@ -13,7 +13,8 @@ interface ApplyOptions extends Common {
 export function addApply(program: Command, finish: (code: number) => void): void {
   program.command("apply")
     .summary("render any picture, at its own size, with a trained generator")
-    .description("Renders a picture, at its own size, with a generator that `splice run` has trained. What does not fit the GPU is refused, with the size that would.",
+    .description(
+      "Renders a picture, at its own size, with a generator that `splice run` has trained. What does not fit the GPU is refused, with the size that would.",
     )
     .option("--generator <file>", "what --save-generator or --checkpoint of `splice run` wrote")
     .option("--image <file>", "the picture to render")

@@ -96,7 +96,9 @@ export async function checkWritable(
 
 function tensorsObstacle(path: string): string | null {
   const ending = /\.(png|jpe?g|webp|gif|bmp|tiff?|avif|hei[cf]|jxl)$/i.exec(path)?.[0];
-  return ending === undefined ? null : `it holds tensors and is no picture; name a file as ${basename(path, ending)}.safetensors`;
+  return ending === undefined
+    ? null
+    : `it holds tensors and is no picture; name a file as ${basename(path, ending)}.safetensors`;
 }
 
 async function plainObstacle(path: string): Promise<string | null> {

@@ -11,8 +11,10 @@ import { modelStore } from "./surroundings.ts";
 type Verdict = "ok" | "note" | "FAIL";
 
 /** What Deno and Vulkan's loader listen to. */
-const CHOOSING = "another by VK_DRIVER_FILES=MANIFEST.json (one driver alone), DENO_WEBGPU_BACKEND=vulkan or gl; MESA_VK_DEVICE_SELECT=list prints Mesa's devices";
-const OPENGL = "there is no Vulkan driver that works, so OpenGL computes: several times slower, and a first start compiles for minutes";
+const CHOOSING =
+  "another by VK_DRIVER_FILES=MANIFEST.json (one driver alone), DENO_WEBGPU_BACKEND=vulkan or gl; MESA_VK_DEVICE_SELECT=list prints Mesa's devices";
+const OPENGL =
+  "there is no Vulkan driver that works, so OpenGL computes: several times slower, and a first start compiles for minutes";
 /** The least that the quick preset runs in, in bytes. */
 const LEAST_MEMORY = 1.5 * 2 ** 30;
 /** What a binding should hold: the widest tensor of a 512-pixel picture. */
@@ -53,9 +55,20 @@ async function examineGpu(say: Say): Promise<void> {
           : undefined,
       );
       const drivers = vulkanDrivers();
-      say("ok", "adapters", `${(await listAdapters()).join("; ")}; Vulkan drivers: ${drivers.join(", ") || "none found"}`);
+      say(
+        "ok",
+        "adapters",
+        `${(await listAdapters()).join("; ")}; Vulkan drivers: ${drivers.join(", ") || "none found"}`,
+      );
       if (Deno.build.os === "linux") say("ok", "choosing", CHOOSING);
-      if (info.opengl) say("note", "opengl", OPENGL, "sudo apt-get install mesa-vulkan-drivers libvulkan1, or your graphics card's driver");
+      if (info.opengl) {
+        say(
+          "note",
+          "opengl",
+          OPENGL,
+          "sudo apt-get install mesa-vulkan-drivers libvulkan1, or your graphics card's driver",
+        );
+      }
       if (info.software && /LLVM 1[0-4]\./.test(info.name)) {
         say(
           "note",
@@ -74,7 +87,12 @@ async function examineGpu(say: Say): Promise<void> {
       );
       const kernels = `${profile.name}${info.subgroup ? `, subgroups of ${info.subgroup} lanes` : ""}`;
       if (profile.name !== "portable") say("ok", "kernels", kernels);
-      else say("note", "kernels", kernels, "they run at a fifth of the speed that Mesa's Vulkan driver with subgroups of 8 lanes gives");
+      else {say(
+          "note",
+          "kernels",
+          kernels,
+          "they run at a fifth of the speed that Mesa's Vulkan driver with subgroups of 8 lanes gives",
+        );}
       const size = `${megabytes(limits.bindingBytes)} a binding, ${megabytes(limits.bufferBytes)} a buffer, ` +
         `${profile.maxStorageBuffers} buffers a kernel, ${profile.maxWorkgroupBytes / 1024} KiB shared by a workgroup`;
       if (limits.bindingBytes < GOOD_BINDING) {
@@ -92,7 +110,9 @@ async function examineGpu(say: Say): Promise<void> {
 function vulkanDrivers(): string[] {
   return ["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d"].flatMap((folder) => {
     try {
-      return Array.from(Deno.readDirSync(folder), ({ name }) => `${folder}/${name}`).filter((path) => path.endsWith(".json"));
+      return Array.from(Deno.readDirSync(folder), ({ name }) => `${folder}/${name}`).filter((path) =>
+        path.endsWith(".json")
+      );
     } catch {
       return []; // there is no such folder
     }

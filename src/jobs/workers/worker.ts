@@ -29,7 +29,9 @@ interface Running {
 /** Works until it is told to stop or the pipe ends. @throws EngineError when the device is lost: only a new process helps. */
 export async function runWorker({ messages, say, log, leave }: WorkerOptions): Promise<void> {
   const gpu = await openGpu();
-  if (gpu.info.opengl) log("no Vulkan driver works here, so OpenGL computes, several times slower; `splice doctor` tells more");
+  if (gpu.info.opengl) {
+    log("no Vulkan driver works here, so OpenGL computes, several times slower; `splice doctor` tells more");
+  }
   const { info, profile, limits } = gpu;
   const warm = keepWarm((use) => {
     const runtime = openRuntime(gpu);

@@ -55,7 +55,7 @@ browserTest(
       });
       assert.match(
         (await page.locator("#appearance-fault").textContent())!,
-        /“notes\.txt” is no picture that can be read\. Use a JPEG/,
+        /“notes\.txt” is of an unknown kind\. Use JPEG, PNG/,
       );
       await page.setInputFiles("#appearance", {
         name: "small.png",

@@ -33,7 +33,7 @@ export interface StepKind {
 }
 
 /** Compiles the program of a kind of step, without a device's help: also used to plan sizes that might fit. */
-function stepCompiler(
+export function stepCompiler(
   { recipe, vit: description, profile, cache }: StepKind,
   structure: Size,
   appearance: Size,
@@ -132,7 +132,7 @@ export function fitted({ width, height }: Size, longest: number): Size {
 }
 
 /** The crops of the largest program; null without augmentation. */
-function largestCrops(recipe: Recipe, structure: Size, appearance: Size): CropSides | null {
+export function largestCrops(recipe: Recipe, structure: Size, appearance: Size): CropSides | null {
   const largest = ({ height, width }: Size) => cropSides(height, width).at(-1)!;
   return recipe.augment ? { structure: largest(structure), appearance: largest(appearance) } : null;
 }

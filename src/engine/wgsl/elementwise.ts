@@ -6,6 +6,7 @@
  */
 import type { Chain, Kernel, Profile } from "../ir/program.ts";
 import { collapse, type Layout, sizeOf } from "../ir/type.ts";
+import { wideKernel } from "./elementwise_wide.ts";
 import { address, ceilDiv, foldGrid, kernel, MAX_GROUPS, sourcesOf } from "./template.ts";
 
 const LANES = 64;
@@ -34,12 +35,15 @@ export function elementwiseKernel(shape: ElementwiseShape): Kernel {
     shape: sides,
     strides: strides[k],
   }));
+  const cost = { flops: shape.operations * sizeOf(sides), bytes: 4 * sizeOf(sides) * (1 + chain.operands.length) };
+  if (shape.profile.name === "workgroup") {
+    return wideKernel({ chain, output: layouts[0], operands: layouts.slice(1), prelude: shape.prelude, cost });
+  }
   const target = address("out", layouts[0], indices);
   const sources = chain.operands.map((_, k) => address(`v${k}`, layouts[k + 1], indices));
   const { bindings, names } = sourcesOf("x", chain.operands);
-  const total = sizeOf(sides);
-  const inner = sides[sides.length - 1];
-  const items = itemsFor(inner, total, shape.profile);
+  // Enough elements an invocation to spread the cost of finding its place.
+  const items = sides[sides.length - 1] >= 8 * LANES ? 8 : 1;
   const space = indexSpace(sides, items);
   const { statements, result } = chain.render(sources.map((_, k) => `v${k}`), "");
   // What does not change along the innermost axis is loaded once for all items of an invocation.
@@ -60,14 +64,8 @@ ${loads(false)}
 ${statements}
   out[${target.expression}] = ${result};
 ${space.close}`,
-    cost: { flops: shape.operations * total, bytes: 4 * total * (1 + chain.operands.length) },
+    cost,
   });
-}
-
-/** How many elements an invocation takes: enough to spread the cost of finding its place, if enough invocations remain. */
-function itemsFor(inner: number, total: number, profile: Profile): number {
-  if (profile.name === "workgroup") return inner >= 64 * LANES && total >= 2 ** 20 ? 4 : 1;
-  return inner >= 8 * LANES ? 8 : 1;
 }
 
 interface IndexSpace {

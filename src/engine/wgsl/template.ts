@@ -139,6 +139,70 @@ export function renderChain(chain: Chain | null, prefix: string): RenderedChain 
   };
 }
 
+/** Whether words follow each other along the last axis by aligned fours, so that four can be loaded at once as `(index of four) * 4 + 0 … 3`. */
+export function isQuads({ offset, shape, strides }: Layout): boolean {
+  return strides.at(-1) === 1 && shape.at(-1)! % 4 === 0 &&
+    [offset, ...strides.slice(0, -1)].every((words) => words % 4 === 0);
+}
+
+/** The same layout counted in fours of words. */
+export function inQuads({ offset, shape, strides }: Layout): Layout {
+  const last = strides.length - 1;
+  return {
+    offset: offset / 4,
+    shape: shape.with(last, shape[last] / 4),
+    strides: strides.map((words, axis) => axis === last ? 1 : words / 4),
+  };
+}
+
+/** What an epilogue adds to a kernel that stores four neighbours along the last axis at once. */
+export interface RenderedQuads {
+  readonly bindings: Binding[];
+  readonly params: Record<string, number>;
+  /** `results`: the four; of `indices` the last counts fours. */
+  apply(results: readonly string[], indices: readonly string[], prefix: string): {
+    statements: string;
+    results: string[];
+  };
+}
+
+/** `renderChain` by fours; null where one of the operands does not lie so, nor is the same for all four. */
+export function renderQuads(chain: Chain | null, prefix: string): RenderedQuads | null {
+  const operands = chain?.operands ?? [];
+  const fixed = (layout: Layout) => layout.strides.at(-1) === 0;
+  if (!operands.every(({ layout }) => fixed(layout) || isQuads(layout))) return null;
+  const sources = sourcesOf(prefix, operands);
+  const at = (i: number, indices: readonly string[]) => {
+    const { layout } = operands[i];
+    return address(`${prefix}v${i}`, fixed(layout) ? layout : inQuads(layout), indices);
+  };
+  const params: Record<string, number> = {};
+  for (const [i, { layout }] of operands.entries()) Object.assign(params, at(i, layout.shape.map(() => "0")).params);
+  return {
+    bindings: sources.bindings,
+    params,
+    apply(results, indices, names) {
+      const loads = operands.map(({ layout }, i) => {
+        const { expression } = at(i, indices);
+        const words = [0, 1, 2, 3].map((c) => `${sources.names[i]}[(${expression}) * 4 + ${c}]`);
+        return `let ${names}q${i} = ${
+          fixed(layout) ? `${sources.names[i]}[${expression}]` : `vec4f(${words.join(", ")})`
+        };`;
+      });
+      const chained = results.map((result, c) =>
+        chain === null ? { statements: "", result } : chain.render(
+          [result, ...operands.map(({ layout }, i) => fixed(layout) ? `${names}q${i}` : `${names}q${i}[${c}]`)],
+          `${names}${c}_`,
+        )
+      );
+      return {
+        statements: [...loads, ...chained.map(({ statements }) => statements)].join("\n"),
+        results: chained.map(({ result }) => result),
+      };
+    },
+  };
+}
+
 export function ceilDiv(a: number, b: number): number {
   return Math.ceil(a / b);
 }

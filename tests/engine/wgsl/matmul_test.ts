@@ -171,6 +171,21 @@ const PRODUCTS: readonly Product[] = [
   { sides: [1, 9, 10, 9], a: "turned", splits: 8 },
 ];
 
+/** What GPUs take in larger tiles, or in none, by shape: every tile once by fours and once by words, with sides that leave remainders. */
+const GPU_PRODUCTS: readonly Product[] = [
+  { sides: [12, 785, 9, 261], b: "plain" }, // 64 x 64, 8 x 8 a lane; words
+  { sides: [12, 785, 8, 260], a: "turned", epilogue: ["single", "perColumn", "plain"] }, // the same by fours
+  { sides: [48, 130, 5, 2047] }, // 128 x 128
+  { sides: [1, 785, 68, 1024], b: "alignedTurned", a: "aligned" }, // 64 x 64 by 128 lanes
+  { sides: [1, 65, 64, 192], b: "turned", epilogue: ["single", "perColumn", "plain"] }, // 16 x 64
+  { sides: [3, 65, 63, 65], b: "turned" },
+  { sides: [1, 16, 4, 2048], epilogue: ["perRow", "plain", "single"] }, // few rows
+  { sides: [1, 3, 1, 2048] },
+  { sides: [1, 1, 3137, 64], b: "turned" },
+  { sides: [1, 3, 4096, 16], b: "turned", splits: 3 },
+  { sides: [1, 13, 63, 31], a: "loose", b: "turned" },
+];
+
 function productText({ sides, a, b, out, splits, epilogue }: Product): string {
   return `[${sides}] a ${a ?? "plain"} b ${b ?? "plain"} out ${out ?? "plain"}` +
     `${splits ? ` in ${splits} parts` : ""}${epilogue ? ` with ${epilogue}` : ""}`;
@@ -299,7 +314,7 @@ for (const profile of PROFILES) {
     }
     const gpu = { device, pipelines: new Map<string, GPUComputePipeline>() };
     try {
-      for (const product of PRODUCTS) {
+      for (const product of profile.name === "workgroup" ? [...PRODUCTS, ...GPU_PRODUCTS] : PRODUCTS) {
         await t.step(`matmul ${productText(product)}`, () => checkProduct(gpu, profile, product));
       }
       for (const attention of ATTENTIONS) {

@@ -9,8 +9,9 @@
 import type { Kernel } from "../../ir/program.ts";
 import { fewQueriesKernel } from "./attention_few_queries.ts";
 import { type AttentionShape, prepare } from "./attention_frame.ts";
-import { portableKernel, workgroupKernel } from "./attention_own_query.ts";
+import { portableKernel } from "./attention_own_query.ts";
 import { subgroupKernel } from "./attention_subgroup.ts";
+import { workgroupKernel } from "./attention_workgroup.ts";
 
 export type { AttentionShape };
 

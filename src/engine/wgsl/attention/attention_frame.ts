@@ -42,19 +42,22 @@ export interface Problem {
 }
 
 /** Checks an attention, and finds out how its operands are read. */
-export function prepare({ q, k, v, out, scale }: AttentionShape): Problem {
+export function prepare({ q, k, v, out, scale, profile }: AttentionShape): Problem {
   const [heads, queries, channels] = q.shape;
   const keys = k.shape[1];
   const fits = channels === CHANNELS && sameShape(q.shape, out.shape) && sameShape(k.shape, v.shape) &&
     sameShape(k.shape, [heads, keys, channels]);
   if (!fits) throw new Error(`Bug: attention of [${q.shape}], [${k.shape}], [${v.shape}] into [${out.shape}]`);
-  // Rows of dense, aligned channels are bound as vec4: a load of four costs little more than one.
-  const dense = ({ offset, strides }: Layout) =>
-    strides[2] === 1 && [offset, strides[0], strides[1]].every((x) => x % 4 === 0);
+  // Rows of dense, aligned channels are bound as vec4: a load of four costs little more than one. Where whole heads are aligned, a GPU counts those: it then sees that
+  // a key is one piece, and takes it by few loads.
+  const isAligned = ({ offset, strides }: Layout, words: number) =>
+    strides[2] === 1 && [offset, strides[0], strides[1]].every((x) => x % words === 0);
+  const dense = (layout: Layout) => isAligned(layout, 4);
+  const whole = (layout: Layout) => profile.name === "workgroup" && isAligned(layout, CHANNELS);
   const operands = { q, k, v };
   const params: Record<string, number> = { heads, queries, keys, quads: QUADS };
   for (const [name, layout] of Object.entries({ ...operands, out })) {
-    const unit = name !== "out" && dense(layout) ? 4 : 1;
+    const unit = name === "out" ? 1 : whole(layout) ? CHANNELS : dense(layout) ? 4 : 1;
     params[`${name}_offset`] = layout.offset / unit;
     params[`${name}_head`] = layout.strides[0] / unit;
     params[`${name}_row`] = layout.strides[1] / unit;
@@ -79,6 +82,7 @@ export function prepare({ q, k, v, out, scale }: AttentionShape): Problem {
     scale: (scale * Math.LOG2E).toExponential(9),
     load: (name, row, quad) => {
       const at = `${name}_base + (${row}) * p.${name}_row`;
+      if (whole(operands[name])) return `${name}[(${at}) * ${QUADS} + ${quad}]`;
       if (dense(operands[name])) return `${name}[${at} + ${quad}]`;
       return `vec4f(${
         [0, 1, 2, 3].map((c) => `${name}[${at} + (${quad} * 4 + ${c}) * p.${name}_channel]`).join(", ")

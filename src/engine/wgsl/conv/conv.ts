@@ -12,6 +12,7 @@ import type { Chain, Kernel, Profile } from "../../ir/program.ts";
 import { type Layout, sizeOf } from "../../ir/type.ts";
 import { checkConv, type Gather, LANES, type Padding } from "./conv_gather.ts";
 import { tapBody, windowBody } from "./conv_software.ts";
+import { DIRECT_LANES, directBody, directChannels, directPrelude, isDirect } from "./conv_direct.ts";
 import { INVOCATIONS, tiledBody, tileFor, tilePrelude, underFunction } from "./conv_tile.ts";
 import { ceilDiv, foldGrid, kernel, renderChain } from "../template.ts";
 
@@ -80,9 +81,10 @@ export function convInputGradientKernel(shape: ConvInputGradientShape): Kernel {
 function gatherKernel(g: Gather): Kernel {
   const [batch, inner, sourceHeight, sourceWidth] = g.source.shape;
   const [, outer, height, width] = g.out.shape;
-  const tiled = g.profile.name === "workgroup";
+  const direct = g.profile.name === "workgroup" && isDirect(g);
+  const tiled = g.profile.name === "workgroup" && !direct;
   const subgroups = g.profile.name === "subgroup8";
-  const windowed = !tiled && !g.adjoint;
+  const windowed = !tiled && !direct && !g.adjoint;
   const tile = tileFor(outer);
   // With subgroups a weight is loaded once for 8 lanes, so many channels pay; without, every lane loads all of its own.
   // 128 sums a lane are a tenth faster than 64 at stride 1 and no faster elsewhere; more are slower.
@@ -90,23 +92,26 @@ function gatherKernel(g: Gather): Kernel {
     ? (subgroups ? { channels: 16, units: g.size === 3 && g.stride === 1 ? 2 : 1 } : { channels: 8, units: 2 })
     : (subgroups ? { channels: 16, units: 4 } : { channels: 8, units: 8 });
   const phases = g.adjoint ? g.stride : 1;
-  const rowUnits = ceilDiv(width, windowed ? 4 : phases);
+  const rowUnits = ceilDiv(width, windowed || direct ? 4 : phases);
   const units = ceilDiv(height, phases) * rowUnits;
-  const tiles = ceilDiv(units, tiled ? tile.columns : share.units * LANES);
-  const channelTiles = ceilDiv(outer, tiled ? tile.rows : share.channels);
+  const channels = direct ? directChannels(outer, units) : tiled ? tile.rows : share.channels;
+  const tiles = ceilDiv(units, direct ? DIRECT_LANES : tiled ? tile.columns : share.units * LANES);
+  const channelTiles = ceilDiv(outer, channels);
   const chain = renderChain(g.epilogue, "e");
   const head = `
   let id = group.x + group.y * groups.x;
   let tile = id % p.tiles;
-  let c0 = (id / p.tiles) % p.channel_tiles * ${tiled ? tile.rows : share.channels};
+  let c0 = (id / p.tiles) % p.channel_tiles * ${channels};
   let rest = id / (p.tiles * p.channel_tiles);
   let b = min(rest / ${phases * phases}, p.batch - 1);
   let phase_y = rest / ${phases} % ${phases};
   let phase_x = rest % ${phases};
   let real = rest < p.batch * ${phases * phases};
   let plane = p.source_height * p.source_width;
-  ${subgroups || tiled ? "" : "let lane = local_index;"}`;
-  const body = tiled
+  ${subgroups || tiled || direct ? "" : "let lane = local_index;"}`;
+  const body = direct
+    ? directBody(g, channels, chain.apply)
+    : tiled
     ? tiledBody(g, chain.apply)
     : windowed
     ? windowBody(g, share, subgroups, chain.apply)
@@ -138,10 +143,10 @@ function gatherKernel(g: Gather): Kernel {
       weight_tap: g.weightStrides[2],
       ...chain.params,
     },
-    workgroup: [tiled ? INVOCATIONS : LANES, 1, 1],
+    workgroup: [direct ? DIRECT_LANES : tiled ? INVOCATIONS : LANES, 1, 1],
     grid: foldGrid(tiles * channelTiles * phases ** 2 * batch),
     subgroups,
-    prelude: tiled ? tilePrelude(tile) + underFunction(g) : "",
+    prelude: direct ? directPrelude(channels) : tiled ? tilePrelude(tile) + underFunction(g) : "",
     body: head + body,
     cost: {
       flops: 2 * sizeOf(g.out.shape) * inner * g.size ** 2 / phases ** 2,

@@ -12,6 +12,7 @@ import type { Kernel, Profile } from "../../ir/program.ts";
 import { contiguous, type Layout, sizeOf } from "../../ir/type.ts";
 import { checkConv, LANES, type Padding, type Taps } from "./conv_gather.ts";
 import { borderColumns, type Share, sourceRow } from "./conv_software.ts";
+import { SHARED_LANES, sharedBody, sharedPrelude, sharedRows, sharedTileFor } from "./conv_gradient_shared.ts";
 import { INVOCATIONS, type Tile, tileFor, tileOwner, tilePrelude, tileProduct, underFunction } from "./conv_tile.ts";
 import { ceilDiv, foldGrid, kernel } from "../template.ts";
 import { each, range } from "../unroll.ts";
@@ -36,16 +37,24 @@ export function convWeightGradientKernel(shape: ConvWeightGradientShape): Kernel
   checkConv(shape.x, contiguous([outer, inner, size, size]), shape.gradient, shape.stride, shape.padding);
   if (splits !== shape.splits) throw new Error(`Bug: ${splits} partial sums for ${shape.splits} splits`);
   const taps: Taps = { size, stride: shape.stride, padding: shape.padding };
-  const tiled = shape.profile.name === "workgroup";
+  const shared = shape.profile.name === "workgroup" && size === 3;
+  const tiled = shape.profile.name === "workgroup" && !shared;
   const subgroups = shape.profile.name === "subgroup8";
   const tile = tileFor(outer);
+  const sharedTile = sharedTileFor(outer);
   const share = shareOf(size, subgroups);
   const [batch, , sourceHeight, sourceWidth] = shape.x.shape;
   const [, , height, width] = shape.gradient.shape;
   const columns = inner * size * size;
-  const columnTiles = tiled ? ceilDiv(columns, tile.columns) : ceilDiv(inner * size, share.units * LANES);
-  const channelTiles = ceilDiv(outer, tiled ? tile.rows : share.channels);
-  const element = tiled ? "f32" : "vec4f";
+  const columnTiles = shared
+    ? ceilDiv(inner, sharedTile.inner)
+    : tiled
+    ? ceilDiv(columns, tile.columns)
+    : ceilDiv(inner * size, share.units * LANES);
+  const channels = shared ? sharedRows(sharedTile) : tiled ? tile.rows : share.channels;
+  const channelTiles = ceilDiv(outer, channels);
+  const element = tiled || shared ? "f32" : "vec4f";
+  const quads = width % 4 === 0 && shape.gradient.offset % 4 === 0;
   return kernel({
     name: "conv_weight_gradient",
     bindings: [
@@ -70,18 +79,22 @@ export function convWeightGradientKernel(shape: ConvWeightGradientShape): Kernel
       splits,
       out_offset: shape.out.offset,
     },
-    workgroup: [tiled ? INVOCATIONS : LANES, 1, 1],
+    workgroup: [shared ? SHARED_LANES : tiled ? INVOCATIONS : LANES, 1, 1],
     grid: foldGrid(columnTiles * channelTiles * splits),
     subgroups,
-    prelude: tiled ? tilePrelude(tile) + underFunction({ ...taps, adjoint: false }) : "",
+    prelude: shared
+      ? sharedPrelude(sharedTile, taps)
+      : tiled
+      ? tilePrelude(tile) + underFunction({ ...taps, adjoint: false })
+      : "",
     body: `
   let id = group.x + group.y * groups.x;
   let column_tile = id % p.column_tiles;
-  let c0 = id / p.column_tiles % p.channel_tiles * ${tiled ? tile.rows : share.channels};
+  let c0 = id / p.column_tiles % p.channel_tiles * ${channels};
   let split = id / (p.column_tiles * p.channel_tiles);
   let first = split * p.rows_per_split;
   let last = min(first + p.rows_per_split, p.rows);
-  ${tiled ? tiledBody(taps, tile) : windowBody(taps, share, subgroups)}`,
+  ${shared ? sharedBody(sharedTile, taps, quads) : tiled ? tiledBody(taps, tile) : windowBody(taps, share, subgroups)}`,
     cost: {
       flops: 2 * outer * columns * batch * height * width,
       bytes: 4 * (sizeOf(shape.x.shape) + sizeOf(shape.gradient.shape) + sizeOf(shape.out.shape)),

@@ -9,6 +9,8 @@
 import type { Kernel } from "../../ir/program.ts";
 import { assemble, type MatmulShape, OPERANDS_OF_Z, prepare, type Problem, store, type Tile } from "./matmul_frame.ts";
 import { subgroupKernel } from "./matmul_subgroup.ts";
+import { FEW_ROWS, fewRowsKernel } from "./matmul_thin.ts";
+import { workgroupKernel } from "./matmul_workgroup.ts";
 import { ceilDiv, foldGrid } from "../template.ts";
 import { lines } from "../unroll.ts";
 
@@ -23,7 +25,7 @@ export function matmulKernel(shape: MatmulShape): Kernel {
     case "portable":
       return portableKernel(problem, { rows: problem.sides.m <= 2 ? 1 : 8, columns: problem.sides.m <= 2 ? 1 : 8 });
     case "workgroup":
-      return workgroupKernel(problem);
+      return (problem.sides.m <= FEW_ROWS ? fewRowsKernel(problem) : null) ?? workgroupKernel(problem);
   }
 }
 
@@ -66,77 +68,6 @@ ${each((row, column) => `  sums[${row * tile.columns + column}] = sum_${row}_${c
     workgroup: [32, 1, 1],
     grid: foldGrid(ceilDiv(tiles, 32)),
     tile,
-    body,
-  });
-}
-
-/** Steps of k that one tile in workgroup memory holds. */
-const DEPTH = 16;
-
-/**
- * 16 x 16 invocations share a 64 x 64 tile, 4 x 4 each, through 64 x 16 slices of both operands in workgroup memory.
- * Each operand is loaded along its dense axis so that neighbours read neighbours; slices are stored k-major, so the
- * products read four rows or four columns as one vec4. 17 vec4 a row instead of 16 keep stores off one memory bank.
- */
-function workgroupKernel(problem: Problem): Kernel {
-  const { sides: { z, m, n }, shape, chain } = problem;
-  const tile = { rows: 64, columns: 64 };
-  const tiles = z * ceilDiv(m, tile.rows) * ceilDiv(n, tile.columns);
-  /** Loads a slice; `side` is the axis that is not k. */
-  const load = (name: string, side: "m" | "n", strideSide: string, strideK: string, kDense: boolean) => `
-    for (var i = 0; i < 4; i++) {
-      let flat = i * 256 + local_index;
-      let s = ${kDense ? `flat / ${DEPTH}` : "flat % 64"};
-      let d = ${kDense ? `flat % ${DEPTH}` : "flat / 64"};
-      let at = ${name}_base + min(${name}_origin + s, p.${side} - 1) * p.${strideSide} + min(k0 + d, p.k - 1) * p.${strideK};
-      // select, not a product with 0: what lies beyond k may be a NaN.
-      ${name}_slice[d * 68 + s] = select(0.0, ${name}[at], k0 + d < k_end);
-    }`;
-  const vector = (name: string, local: string) =>
-    `vec4f(${[0, 1, 2, 3].map((i) => `${name}_slice[d * 68 + ${local} * 4 + ${i}]`).join(", ")})`;
-  const prelude = `
-var<workgroup> a_slice: array<f32, ${DEPTH * 68}>;
-var<workgroup> b_slice: array<f32, ${DEPTH * 68}>;`;
-  const step = `
-      {
-        let av = ${vector("a", "local.y")};
-        let bv = ${vector("b", "local.x")};
-${lines(4, (i) => `        sum${i} = fma(vec4f(av[${i}]), bv, sum${i});`)}
-        d++;
-      }`;
-  const body = `
-  let index = group.x + group.y * groups.x;
-  let tiles = p.row_tiles * p.column_tiles;
-  if (index >= tiles * p.z) { return; }
-  let z = index / tiles;
-  let a_origin = index % tiles / p.column_tiles * 64;
-  let b_origin = index % p.column_tiles * 64;
-${OPERANDS_OF_Z}
-${lines(4, (i) => `  var sum${i} = vec4f();`)}
-  for (var k0 = k_begin; k0 < k_end; k0 += ${DEPTH}) {
-${load("a", "m", "a_row", "a_column", shape.a.strides[2] === 1)}
-${load("b", "n", "b_column", "b_row", shape.b.strides[1] === 1)}
-    workgroupBarrier();
-    for (var d = 0; d < ${DEPTH};) {${step.repeat(4)}
-    }
-    workgroupBarrier();
-  }
-${
-    lines(4, (i) => `
-  for (var j = 0; j < 4; j++) {
-    let row = a_origin + local.y * 4 + ${i};
-    let column = b_origin + local.x * 4 + j;
-    if (row < p.m && column < p.n) {
-      ${store(chain, `sum${i}[j]`, "row", "column")}
-    }
-  }`)
-  }`;
-  return assemble(problem, {
-    name: "matmul_workgroup_64x64",
-    workgroup: [16, 16, 1],
-    grid: foldGrid(tiles),
-    tile,
-    prelude,
     body,
   });
 }

@@ -4,7 +4,8 @@
  */
 import type { Chain, Kernel, Profile } from "../../ir/program.ts";
 import { type Layout, sizeOf } from "../../ir/type.ts";
-import { ceilDiv, kernel, MAX_GROUPS, renderChain, type RenderedChain } from "../template.ts";
+import { ceilDiv, isQuads, kernel, MAX_GROUPS, renderChain, type RenderedChain, renderQuads } from "../template.ts";
+import { lines } from "../unroll.ts";
 
 export interface MatmulShape {
   /** [B, M, K] */
@@ -64,7 +65,6 @@ export function prepare(given: MatmulShape): Problem {
     ...strideParams("a", shape.a),
     ...strideParams("b", shape.b),
     ...strideParams("out", shape.out),
-    ...chain.params,
   };
   // The chunks of a split product are its batch: they differ in where k begins, not in the operands' addresses.
   if (split) Object.assign(params, { a_z: 0, b_z: 0 });
@@ -111,6 +111,44 @@ export function store(chain: RenderedChain, value: string, row: string, column: 
       out[out_base + ${row} * p.out_row + ${column} * p.out_column] = ${result};`;
 }
 
+/** How a lane stores four neighbouring columns: at once where the result and all operands of the epilogue lie so. */
+export interface FourStore {
+  /** The epilogue's bindings and parameters, for `assemble`. */
+  readonly epilogue: Pick<RenderedChain, "bindings" | "params">;
+  /** Stores the vec4f `sums` at row `row` and from column `column` on, a multiple of four, as far as there are columns. `prefix` names what it declares. */
+  store(sums: string, row: string, column: string, prefix: string): string;
+}
+
+export function fourStore({ shape: { out, epilogue }, chain }: Problem): FourStore {
+  const four = [0, 1, 2, 3];
+  const quads = isQuads(out) ? renderQuads(epilogue, "e") : null;
+  if (quads === null) {
+    const one = (sums: string, row: string, column: string, prefix: string) => (c: number) => {
+      const { statements, result } = chain.apply([`${sums}[${c}]`], ["z", row, `(${column} + ${c})`], `${prefix}${c}`);
+      return `    if (${column} + ${c} < p.n) {
+      ${statements}
+      out[out_base + ${row} * p.out_row + (${column} + ${c}) * p.out_column] = ${result};
+    }`;
+    };
+    return { epilogue: chain, store: (...place) => four.map(one(...place)).join("\n") };
+  }
+  return {
+    epilogue: quads,
+    store(sums, row, column, prefix) {
+      const { statements, results } = quads.apply(
+        four.map((c) => `${sums}[${c}]`),
+        ["z", row, `(${column} / 4)`],
+        prefix,
+      );
+      const at = `(out_base + ${row} * p.out_row) / 4 + ${column} / 4`;
+      return `    if (${column} < p.n) {
+      ${statements}
+${lines(4, (c) => `      out[(${at}) * 4 + ${c}] = ${results[c]};`)}
+    }`;
+    },
+  };
+}
+
 /** The kernel around a body. */
 export function assemble(problem: Problem, spec: {
   name: string;
@@ -122,8 +160,14 @@ export function assemble(problem: Problem, spec: {
   subgroups?: boolean;
   /** Element types of a, b and out, where they are not f32. */
   elements?: readonly string[];
+  /** Whether the body's addresses of a and of b count vec4f instead of words. */
+  quads?: readonly [a: boolean, b: boolean];
+  /** The epilogue as the body has it, where that is not the problem's own. */
+  epilogue?: Pick<RenderedChain, "bindings" | "params">;
 }): Kernel {
-  const { sides: { z, m, n, k }, shape, params, chain, turned } = problem;
+  const { sides: { z, m, n, k }, shape, turned } = problem;
+  const chain = spec.epilogue ?? problem.chain;
+  const params = { ...problem.params, ...chain.params };
   const products = m * n * k * (shape.splits > 1 ? 1 : z);
   const layouts = [shape.a, shape.b, shape.out, ...(shape.epilogue?.operands ?? []).map(({ layout }) => layout)];
   const a = { name: "a", access: "read" as const, element: spec.elements?.[0] ?? "f32" };
@@ -135,7 +179,11 @@ export function assemble(problem: Problem, spec: {
       ...chain.bindings,
       { name: "out", access: "write", element: spec.elements?.[2] ?? "f32" },
     ],
-    params: { ...params, row_tiles: ceilDiv(m, spec.tile.rows), column_tiles: ceilDiv(n, spec.tile.columns) },
+    params: {
+      ...inQuads(params, spec.quads),
+      row_tiles: ceilDiv(m, spec.tile.rows),
+      column_tiles: ceilDiv(n, spec.tile.columns),
+    },
     workgroup: spec.workgroup,
     grid: spec.grid,
     prelude: spec.prelude ?? "",
@@ -143,4 +191,14 @@ export function assemble(problem: Problem, spec: {
     subgroups: spec.subgroups ?? false,
     cost: { flops: 2 * products, bytes: 4 * layouts.reduce((sum, layout) => sum + sizeOf(layout.shape), 0) },
   });
+}
+
+/** Offsets and strides of those operands whose addresses count vec4f; the one along which their words follow each other is not read. */
+function inQuads(params: Record<string, number>, quads: readonly boolean[] = []): Record<string, number> {
+  const counted = ["a", "b"].filter((_, i) => quads[i]);
+  return Object.fromEntries(
+    Object.entries(params).map(([name, words]) =>
+      counted.some((operand) => name.startsWith(`${operand}_`)) ? [name, Math.trunc(words / 4)] : [name, words]
+    ),
+  );
 }

@@ -6,7 +6,8 @@
  */
 import type { Kernel, KernelRequest, Operand, Profile } from "../../ir/program.ts";
 import { collapse, type Layout, sizeOf } from "../../ir/type.ts";
-import { address, type Binding, ceilDiv, foldGrid, kernel, sourcesOf } from "../template.ts";
+import { address, type Binding, ceilDiv, foldGrid, inQuads, isQuads, kernel, sourcesOf } from "../template.ts";
+import { wideLanes, wideLoop, widePrelude, type WideReader } from "./row_wide.ts";
 
 /** Sums are kept in blocks of this many terms a lane: the error then grows with the number of blocks, not of elements. */
 const BLOCK = 64;
@@ -40,28 +41,13 @@ function teamFor(profile: Profile, rows: number, length: number): Team {
       max: (value) => `subgroupMax(${value})`,
     };
   }
-  const lanes = Math.min(length <= 128 ? 64 : 256, profile.maxInvocations);
-  const tree = (name: string, combine: string) => `
-fn ${name}(value: f32, lane: i32) -> f32 {
-  shared_row[lane] = value;
-  workgroupBarrier();
-  for (var half = ${lanes / 2}; half > 0; half = half / 2) {
-    if (lane < half) { shared_row[lane] = ${combine}; }
-    workgroupBarrier();
-  }
-  let result = shared_row[0];
-  workgroupBarrier();
-  return result;
-}
-`;
+  const lanes = wideLanes(length, profile.maxInvocations);
   return {
     lanes,
     rowsPerGroup: 1,
     workgroup: [lanes, 1, 1],
     subgroups: false,
-    prelude: `var<workgroup> shared_row: array<f32, ${lanes}>;` +
-      tree("row_sum", "shared_row[lane] + shared_row[lane + half]") +
-      tree("row_max", "max(shared_row[lane], shared_row[lane + half])"),
+    prelude: widePrelude(lanes),
     place: "  let row_index = group.x + group.y * groups.x;\n  let lane_in_row = local_index;",
     sum: (value) => `row_sum(${value}, lane_in_row)`,
     max: (value) => `row_max(${value}, lane_in_row)`,
@@ -86,6 +72,8 @@ interface Reader {
   /** Statements before the row is walked. */
   readonly begin: string;
   read(j: string): string;
+  /** The same for a GPU. */
+  readonly wide: WideReader;
 }
 
 function unravel(
@@ -93,6 +81,7 @@ function unravel(
   sides: readonly number[],
   name: string,
   params: Record<string, number>,
+  tag = "",
 ): { text: string; names: string[] } {
   if (sides.length <= 1) return { text: "", names: sides.map(() => index) };
   const lines: string[] = [];
@@ -100,18 +89,23 @@ function unravel(
   for (let axis = sides.length - 1; axis > 0; axis--) {
     params[`${name}${axis}`] = sides[axis];
     lines.push(
-      `let ${name}_${axis} = (${rest}) % p.${name}${axis};`,
-      `let ${name}_rest${axis} = (${rest}) / p.${name}${axis};`,
+      `let ${name}${tag}_${axis} = (${rest}) % p.${name}${axis};`,
+      `let ${name}${tag}_rest${axis} = (${rest}) / p.${name}${axis};`,
     );
-    rest = `${name}_rest${axis}`;
+    rest = `${name}${tag}_rest${axis}`;
   }
-  lines.push(`let ${name}_0 = ${rest};`);
-  return { text: lines.join("\n"), names: sides.map((_, axis) => `${name}_${axis}`) };
+  lines.push(`let ${name}${tag}_0 = ${rest};`);
+  return { text: lines.join("\n"), names: sides.map((_, axis) => `${name}${tag}_${axis}`) };
 }
 
 function readerOf(
   operands: readonly Operand[],
-  { axes, prologue }: { readonly axes: number; readonly prologue: KernelRequest["prologue"] },
+  { axes, prologue, fours }: {
+    readonly axes: number;
+    readonly prologue: KernelRequest["prologue"];
+    /** Whether words are taken by fours where they lie so. */
+    readonly fours: boolean;
+  },
 ): Reader {
   const rank = operands[0].type.shape.length - axes;
   const half = (from: number, to: number) =>
@@ -126,17 +120,20 @@ function readerOf(
   const columns = unravel("j", inner.shape, "c", params);
   const once: string[] = [];
   const loads: string[] = [];
-  for (const [k, operand] of operands.entries()) {
-    const layout: Layout = {
-      offset: operand.layout.offset,
-      shape: [...outer.shape, ...inner.shape],
-      strides: [...outer.strides[k], ...inner.strides[k]],
-    };
-    const at = address(`l${k}`, layout, [...rows.names, ...columns.names]);
-    Object.assign(params, at.params);
+  const fixed = (k: number) => inner.strides[k].every((stride) => stride === 0);
+  const layouts = operands.map(({ layout }, k): Layout => ({
+    offset: layout.offset,
+    shape: [...outer.shape, ...inner.shape],
+    strides: [...outer.strides[k], ...inner.strides[k]],
+  }));
+  const quads = fours && inner.shape.length === 1 && layouts.every((layout, k) => fixed(k) || isQuads(layout));
+  const at = (k: number, columns: readonly string[]) =>
+    address(`l${k}`, quads && !fixed(k) ? inQuads(layouts[k]) : layouts[k], [...rows.names, ...columns]);
+  for (const k of operands.keys()) {
+    const { params: own, expression } = at(k, columns.names);
+    Object.assign(params, own);
     // What is the same along the row is loaded before it is walked.
-    const fixed = inner.strides[k].every((stride) => stride === 0);
-    (fixed ? once : loads).push(`let l${k} = ${sources[k]}[${at.expression}];`);
+    (fixed(k) ? once : loads).push(`let l${k} = ${sources[k]}[${expression}];`);
   }
   const names = operands.map((_, k) => `l${k}`);
   const values = prologue
@@ -148,6 +145,15 @@ function readerOf(
   return {
     params,
     begin: [rows.text, ...once].join("\n"),
+    wide: {
+      sources: sources.map((source, k) => fixed(k) ? null : source),
+      quads,
+      values: values.join("\n"),
+      locate(place, tag) {
+        const { text, names } = unravel(place, inner.shape, "c", params, tag);
+        return { text, addresses: layouts.map((_, k) => at(k, names).expression) };
+      },
+    },
     read: (j) => `{{let j = ${j};\n${columns.text}\n${loads.join("\n")}\n${values.join("\n")}\n`,
   };
 }
@@ -162,6 +168,27 @@ export interface Row {
   max(value: string): string;
   /** A loop that writes the row of the output, which then is contiguous, [R, n]. */
   write(value: string): string;
+}
+
+/** `Row` for a GPU. */
+function wideRowOf({ wide }: Reader, { lanes, sum, max }: Team): Row {
+  return {
+    each: (text) => wideLoop(wide, { lanes, text }),
+    sums(terms) {
+      const names = Object.keys(terms);
+      const loop = wideLoop(wide, {
+        lanes,
+        first: names.map((name) => `var ${name}_part = 0.0;`).join(" "),
+        text: names.map((name) => `${name}_part += select(0.0, ${terms[name]}, inside);`).join("\n"),
+        last: names.map((name) => `${name}_lane += ${name}_part;`).join(" "),
+      });
+      return `${names.map((name) => `var ${name}_lane = 0.0;`).join(" ")}
+${loop}
+${names.map((name) => `let ${name} = ${sum(`${name}_lane`)};`).join("\n")}`;
+    },
+    max,
+    write: (value) => wideLoop(wide, { lanes, text: `out[out_at] = ${value};` }),
+  };
 }
 
 function rowOf(reader: Reader, team: Team): Row {
@@ -211,7 +238,12 @@ export function rowKernel(request: KernelRequest, spec: RowKernel): Kernel {
   const length = sizeOf(shape.slice(shape.length - axes));
   const rows = sizeOf(shape) / length;
   const team = length <= soloUpTo ? SOLO : teamFor(request.profile, rows, length);
-  const reader = readerOf(operands, { axes, prologue: request.prologue });
+  const onGpu = request.profile.name === "workgroup";
+  const reader = readerOf(operands, {
+    axes,
+    prologue: request.prologue,
+    fours: onGpu && request.output.layout.offset % 4 === 0,
+  });
   return kernel({
     name: spec.name,
     bindings: [
@@ -229,7 +261,7 @@ export function rowKernel(request: KernelRequest, spec: RowKernel): Kernel {
   let row_valid = row_index < p.rows;
   let row = min(row_index, p.rows - 1);
 ${reader.begin}
-${spec.body(rowOf(reader, team))}`,
+${spec.body(onGpu ? wideRowOf(reader, team) : rowOf(reader, team))}`,
     cost: {
       flops: spec.flops * rows * length,
       bytes: 4 * (operands.length * rows * length + (spec.stores ?? length) * rows),

@@ -42,9 +42,9 @@ async function play([name, ...options]: readonly string[]): Promise<void> {
   const runtime = openRuntime(gpu);
   try {
     const { prelude, step } = compile(op.name, graph, { profile: gpu.profile });
-    if (prelude) runtime.run((await runtime.load([prelude]))[0]);
+    if (prelude) await runtime.run((await runtime.load([prelude]))[0]);
     const [loaded] = await runtime.load([step]);
-    runtime.run(loaded, new Map([...feeds].map(([key, data]) => [key, new Float32Array(data)])));
+    await runtime.run(loaded, new Map([...feeds].map(([key, data]) => [key, new Float32Array(data)])));
     const error = relativeError(await runtime.readOutput(loaded, "out"), interpret(graph, feeds).get("out")!);
     for (const { kernel } of step.steps) console.log(kernel.wgsl);
     console.log(`${op.name} on ${gpu.info.name}, ${gpu.profile.name}: relative error ${error.toExponential(2)}`);

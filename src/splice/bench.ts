@@ -66,7 +66,8 @@ export interface StepBench {
   /** gflops over the best matrix product's. */
   readonly ofMatmul: number;
   readonly dispatches: number;
-  readonly submits: 1;
+  /** Of the last run that was timed. */
+  readonly submits: number;
   readonly plannedBytes: number;
   readonly groups: readonly GroupShare[];
 }
@@ -146,7 +147,7 @@ async function kernelRate(runtime: Runtime, item: Case): Promise<KernelRate> {
     profile: runtime.gpu.profile,
   });
   const [loaded] = await runtime.load([step]);
-  runtime.run(loaded, feeds);
+  await runtime.run(loaded, feeds);
   const flops = step.steps.reduce((sum, { kernel }) => sum + kernel.cost.flops, 0);
   let milliseconds = Infinity;
   for (let i = 0; i < REPEATS; i++) milliseconds = Math.min(milliseconds, await deviceTime(runtime, loaded, feeds));
@@ -158,7 +159,7 @@ async function deviceTime(runtime: Runtime, loaded: Loaded, feeds: ReadonlyMap<s
   if (runtime.gpu.timestamps) return sumOf(await timeline(runtime.gpu, loaded)) / 1000;
   await runtime.settle();
   const began = performance.now();
-  for (let i = 0; i < 20; i++) runtime.run(loaded, feeds);
+  for (let i = 0; i < 20; i++) await runtime.run(loaded, feeds);
   await runtime.settle();
   return (performance.now() - began) / 20;
 }
@@ -208,12 +209,13 @@ async function stepBench(options: BenchOptions, size: number, best: number): Pro
     ["structure_draw", zero(drawn.structure, [1, 2])], // the crop is the whole image: its corner is 0, 0
     ["appearance_draw", zero(drawn.appearance, [1, 2])],
   ]);
-  runtime.run(loaded, feeds);
+  await runtime.run(loaded, feeds);
   await runtime.settle();
   let [milliseconds, hostMilliseconds] = [Infinity, Infinity];
+  let submits: number | null = null;
   for (let i = 0; i < REPEATS; i++) {
     const began = performance.now();
-    runtime.run(loaded, feeds);
+    submits = await runtime.run(loaded, feeds);
     const submitted = performance.now();
     await runtime.settle();
     milliseconds = Math.min(milliseconds, performance.now() - began);
@@ -232,7 +234,7 @@ async function stepBench(options: BenchOptions, size: number, best: number): Pro
     gflops,
     ofMatmul: gflops / best,
     dispatches: loaded.program.steps.length,
-    submits: 1,
+    submits: submits!,
     plannedBytes: memoryOf(compiled).totalBytes,
     groups: grouped(timings, ({ kernel }) => familyOf(kernel)).map((group) => ({
       name: group.name,

@@ -36,7 +36,7 @@ gpuTest("adam: five steps are those of the paper, and the moments live on as sta
     }
     const feeds = { target, scale };
     const numbers = Object.entries(feeds).map(([name, data]): [string, Float32Array] => [name, new Float32Array(data)]);
-    runtime.run(loaded, new Map([...numbers, [ADAM_INPUT, adamFeed(t, RATE, betas)]]));
+    await runtime.run(loaded, new Map([...numbers, [ADAM_INPUT, adamFeed(t, RATE, betas)]]));
   }
   for (const [name, want] of [["adam.weight", p], ["adam.weight.m", m], ["adam.weight.v", v]] as const) {
     const error = relativeError(await runtime.readState(name), want);

@@ -59,7 +59,9 @@ function table({ adapter, profile, kernels, steps, planned }: BenchReport): stri
       `  ${step.gflops.toFixed(1)} GFLOP/s = ${(100 * step.ofMatmul).toFixed(0)} % of the best matmul; host ${
         host.toFixed(1)
       } %; ` +
-        `${step.dispatches} dispatches, ${step.submits} submit; ${mebibytes(step.plannedBytes)} planned`,
+        `${step.dispatches} dispatches, ${step.submits} submit${step.submits === 1 ? "" : "s"}; ${
+          mebibytes(step.plannedBytes)
+        } planned`,
       "  kernels                 count        ms   share   GFLOP/s      GB/s",
     );
     for (const group of step.groups) {

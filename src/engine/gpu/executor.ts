@@ -1,6 +1,6 @@
 /**
- * Reading programs aloud: buffers, pipelines and bind groups are made once when programs are loaded; a run is one command
- * buffer and one submit, and allocates nothing.
+ * Reading programs aloud: buffers, pipelines and bind groups are made once when programs are loaded; a run records and submits, and allocates
+ * nothing.
  *
  * States are shared by name among the programs of a runtime, scratch by rank of size, so that several programs (a step, a step
  * with the whole image, other crop sizes) need no more memory than the largest. Nothing here is thread-safe; one runtime, one owner.
@@ -9,9 +9,10 @@ import type { Program, Slice, Step } from "../ir/program.ts";
 import { EngineError } from "../ir/type.ts";
 import type { Gpu } from "./device.ts";
 import { debugs, debugTimeline } from "../debug.ts";
-import { type Command, encode, type Loaded } from "./loaded.ts";
+import type { Command, Loaded } from "./loaded.ts";
 import { mebibytes, openMemory, STORAGE } from "./memory.ts";
 import { pipelineFor } from "./pipelines.ts";
+import { openSubmits } from "./submits.ts";
 import { chromeTrace, grouped, submitTimed, type Timing } from "./timeline.ts";
 
 export type Feeds = ReadonlyMap<string, Float32Array>;
@@ -23,12 +24,20 @@ export interface Log {
   readonly slots: number;
 }
 
+export interface RunOptions {
+  readonly keep?: { readonly output: string; readonly log: Log; readonly slot: number };
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface Runtime {
   readonly gpu: Gpu;
   /** Makes everything the programs need. Compiles each distinct kernel once, ever. */
   load(programs: readonly Program[]): Promise<Loaded[]>;
-  /** Feeds, runs and, if asked, keeps one output in a slot of a log. One command buffer, one submit. */
-  run(loaded: Loaded, feeds?: Feeds, keep?: { output: string; log: Log; slot: number }): void;
+  /**
+   * Feeds, runs and, if asked, keeps one output in a slot of a log. Resolves when all of it is submitted, to how many submits that took; to null if `signal` was aborted
+   * between two of them, and then it is as if it had never run.
+   */
+  run(loaded: Loaded, feeds?: Feeds, options?: RunOptions): Promise<number | null>;
   /** Sets a state; it may be loaded later. Data is copied. */
   writeState(name: string, data: Float32Array): void;
   readState(name: string): Promise<Float32Array>;
@@ -50,6 +59,7 @@ export interface Runtime {
 export function openRuntime(gpu: Gpu): Runtime {
   const { device } = gpu;
   const memory = openMemory(gpu);
+  const submits = openSubmits(gpu);
   const runsOf = new WeakMap<Loaded, number>();
   const timelines: [name: string, read: () => Promise<Timing[]>][] = [];
 
@@ -129,20 +139,26 @@ export function openRuntime(gpu: Gpu): Runtime {
     }
   }
 
-  function run(loaded: Loaded, feeds: Feeds = new Map(), keep?: { output: string; log: Log; slot: number }): void {
+  function run(loaded: Loaded, feeds: Feeds = new Map(), options: RunOptions = {}): Promise<number | null> {
     feed(loaded, feeds);
-    const encoder = device.createCommandEncoder({ label: loaded.program.name });
+    return submit(loaded, options);
+  }
+
+  async function submit(loaded: Loaded, { keep, signal }: RunOptions): Promise<number | null> {
+    const finish = (encoder: GPUCommandEncoder) => {
+      if (!keep) return;
+      const { slice, buffer } = outputOf(loaded, keep.output);
+      encoder.copyBufferToBuffer(buffer, slice.offset, keep.log.buffer, keep.slot * keep.log.width * 4, slice.bytes);
+    };
     // Where timelines are asked for, the second run of a program is timed: the first still compiles kernels.
     const runs = (runsOf.get(loaded) ?? 0) + 1;
     runsOf.set(loaded, runs);
-    if (runs === 2 && gpu.timestamps && debugs("timeline")) {
-      timelines.push([loaded.program.name, submitTimed(gpu, loaded)]);
-    } else encode(loaded, encoder);
-    if (keep) {
-      const { slice, buffer } = outputOf(loaded, keep.output);
-      encoder.copyBufferToBuffer(buffer, slice.offset, keep.log.buffer, keep.slot * keep.log.width * 4, slice.bytes);
-    }
+    if (runs !== 2 || !gpu.timestamps || !debugs("timeline")) return await submits.run(loaded, finish, signal);
+    timelines.push([loaded.program.name, submitTimed(gpu, loaded)]);
+    const encoder = device.createCommandEncoder({ label: loaded.program.name });
+    finish(encoder);
     device.queue.submit([encoder.finish()]);
+    return 1;
   }
 
   async function tellTimelines(): Promise<void> {

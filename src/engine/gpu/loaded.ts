@@ -15,13 +15,6 @@ export interface Command {
   readonly bindings: GPUBindGroup;
 }
 
-/** Records all steps, in one pass. */
-export function encode(loaded: Loaded, encoder: GPUCommandEncoder): void {
-  const pass = encoder.beginComputePass({ label: loaded.program.name });
-  for (const command of loaded.commands) dispatch(command, pass);
-  pass.end();
-}
-
 /** Records one step into a pass. */
 export function dispatch({ step, pipeline, bindings }: Command, pass: GPUComputePassEncoder): void {
   pass.setPipeline(pipeline);

@@ -73,7 +73,7 @@ export async function openExtractorProgram(
     seen,
     grid: { rows: Math.floor(seen.height / patch), cols: Math.floor(seen.width / patch) },
     async read(picture) {
-      runtime.run(program, new Map([["image", seenPicture(picture, seen, resize).data]]));
+      await runtime.run(program, new Map([["image", seenPicture(picture, seen, resize).data]]));
       const tensors = new Map<string, HostTensor>();
       for (const [name, { type }] of roots) {
         tensors.set(name, { shape: type.shape, data: await runtime.readOutput(program, name) });

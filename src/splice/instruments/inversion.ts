@@ -89,16 +89,17 @@ export async function openInversion(options: InversionOptions): Promise<Inversio
     log,
     learningRate: recipe.learning_rate,
     losses: (_, [total]) => ({ total }),
-    submit(t, slot) {
+    async submit(t, slot, signal) {
       const feeds = new Map([[ADAM_INPUT, adamFeed(t + 1, recipe.learning_rate, BETAS)]]);
       if (hasStepNoise(recipe)) {
         feeds.set(STEP_KEY, noiseKey(recipe.seed, STEP_NOISES + t));
         feeds.set(STEP_NOISE, Float32Array.of(noiseAt(t, recipe.steps)));
       }
-      runtime.run(program, feeds, { output: "losses", log, slot });
+      const keep = { output: "losses", log, slot };
+      if (await runtime.run(program, feeds, { keep, signal }) === null) return null;
       const first = fresh;
       fresh = false;
-      return Promise.resolve(first);
+      return first;
     },
   });
 
@@ -108,7 +109,7 @@ export async function openInversion(options: InversionOptions): Promise<Inversio
     ...loop,
     async render() {
       renderer ??= await loadStep(runtime, compileRender(kind, seen));
-      runtime.run(renderer);
+      await runtime.run(renderer);
       const data = await runtime.readOutput(renderer, "image");
       return { width: seen.width, height: seen.height, data: data as Float32Array<ArrayBuffer> };
     },

@@ -36,6 +36,6 @@ export async function applyGenerator(runtime: Runtime, options: ApplyOptions): P
   });
   runtime.writeState("applied", options.slab);
   const [program] = await runtime.load([compiled!.step]);
-  runtime.run(program, new Map([["picture", data]]));
+  await runtime.run(program, new Map([["picture", data]]));
   return { width, height, data: (await runtime.readOutput(program, "image")) as Float32Array<ArrayBuffer> };
 }

@@ -3,6 +3,6 @@ import type { Compiled, Loaded, Runtime } from "../../engine/mod.ts";
 
 /** Loads a step, and runs what comes before all steps. */
 export async function loadStep(runtime: Runtime, { prelude, step }: Compiled): Promise<Loaded> {
-  if (prelude) runtime.run((await runtime.load([prelude]))[0]);
+  if (prelude) await runtime.run((await runtime.load([prelude]))[0]);
   return (await runtime.load([step]))[0];
 }

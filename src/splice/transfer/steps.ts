@@ -39,8 +39,8 @@ export interface StepLoopOptions {
   /** Steps done before. */
   readonly done: number;
   readonly log: Log;
-  /** Queues step t, its losses into a slot of the log. True if its program never ran before. */
-  submit(t: number, slot: number): Promise<boolean>;
+  /** Queues step t, its losses into a slot of the log. True if its program never ran before; null if `signal` stopped it, and then nothing of it is kept. */
+  submit(t: number, slot: number, signal: AbortSignal | undefined): Promise<boolean | null>;
   /** A row of the log by name. */
   losses(t: number, row: Float32Array): StepReport["losses"];
   /** Now, for the message when a loss is no finite number. */
@@ -72,10 +72,16 @@ export function openStepLoop({ runtime, log, submit, losses: named, ...options }
     async train({ until, signal, onSteps }) {
       while (done < until && !signal?.aborted) {
         const first = done;
-        const count = Math.min(batch, until - first);
+        const wanted = Math.min(batch, until - first);
         const began = performance.now();
         let fresh = false;
-        for (let i = 0; i < count; i++) fresh = await submit(first + i, i) || fresh;
+        let count = 0;
+        for (; count < wanted; count++) {
+          const isFresh = await submit(first + count, count, signal);
+          if (isFresh === null) break;
+          fresh ||= isFresh;
+        }
+        if (count === 0) return;
         const rows = await runtime.readLog(log, count);
         const ms = (performance.now() - began) / count;
         const reports = collect(rows, first, { ms, fresh });

@@ -90,7 +90,7 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     const names = prelude ? [...prelude.outputs.keys()].join() : "";
     if (prelude && !preludes.has(names)) {
       const [once] = await runtime.load([prelude]);
-      runtime.run(once);
+      await runtime.run(once);
       preludes.add(names);
     }
     return (await runtime.load([step]))[0];
@@ -102,8 +102,7 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   let renderer: Loaded | null = null;
   const log = runtime.openLog(TERMS.length + 1, MOST_BATCH);
 
-  /** Submits step t; true if its program never ran before. */
-  async function submit(t: number, slot: number): Promise<boolean> {
+  async function submit(t: number, slot: number, signal: AbortSignal | undefined): Promise<boolean | null> {
     const terms = termsAt(t, recipe.entire_every, weights);
     const feeds = new Map([[ADAM_INPUT, adamFeed(t + 1, recipe.learning_rate, BETAS)]]);
     let crops: CropSides | null = null;
@@ -115,7 +114,8 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     const key = keyOf(terms, crops);
     let program = loaded.get(key);
     if (!program) loaded.set(key, program = await prepare(compileStep(terms, crops)));
-    runtime.run(program, only(feeds, program.program), { output: "losses", log, slot });
+    const keep = { output: "losses", log, slot };
+    if (await runtime.run(program, only(feeds, program.program), { keep, signal }) === null) return null;
     const fresh = !ran.has(program);
     ran.add(program);
     return fresh;
@@ -145,7 +145,7 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
         });
         [renderer] = await runtime.load([step]);
       }
-      runtime.run(renderer);
+      await runtime.run(renderer);
       const data = await runtime.readOutput(renderer, "image");
       return { width: structure.width, height: structure.height, data: data as Float32Array<ArrayBuffer> };
     },

@@ -67,11 +67,11 @@ export async function prepare(
       if (role.kind === "state" && data) runtime.writeState(role.name, data);
     }
   }
-  if (prelude) runtime.run((await runtime.load([prelude]))[0]);
+  if (prelude) await runtime.run((await runtime.load([prelude]))[0]);
   const [loaded] = await runtime.load([step]);
   return {
     async run() {
-      runtime.run(loaded, numbers);
+      await runtime.run(loaded, numbers);
       const results = new Map<string, Float32Array>();
       for (const root of graph.roots.keys()) results.set(root, await runtime.readOutput(loaded, root));
       return results;

@@ -45,23 +45,45 @@ export const SUFFIX: Readonly<Record<ImageFormatName, string>> = { png: "png", j
 /** No picture within the limits takes this long to look at or to write, in ms. */
 const INSPECTION = 120_000;
 
+type Inspection = Extract<Task, { task: "inspect" }>;
+
 /** What brings down two of the inspector's processes, or holds one up for ever, is taken for damaged. */
-function blaming(fields: readonly string[]): CallOptions {
+function blaming(fields: readonly string[]) {
   return {
     limit: INSPECTION,
-    blame(why) {
+    blame(why: string) {
       const named = fields.join(" and ");
       const message = `Cannot use ${named}: ${why}; save the picture anew with another program, or smaller`;
       return new Fault("damaged", message, { errors: fields.map((field) => ({ field, message })) });
     },
-  };
+  } satisfies CallOptions;
 }
 
 export function openPictureCalls({ inspector, models, work }: PictureCallsOptions): PictureCalls {
   const conversions = new Map<string, Promise<void>>();
 
-  async function inspect(task: Extract<Task, { task: "inspect" }>): Promise<void> {
-    await inspector.call(task, blaming(task.pictures.map(({ field }) => field)));
+  /** A process that dies over several pictures does not say over which: each is then looked at alone, so that nobody is blamed for another's. */
+  async function inspect(task: Inspection): Promise<void> {
+    const fields = task.pictures.map(({ field }) => field);
+    if (fields.length < 2) return await inspector.call(task, blaming(fields));
+    let died = false;
+    const { limit, blame } = blaming(fields);
+    try {
+      await inspector.call(task, {
+        limit,
+        lives: 1,
+        blame(why) {
+          died = true;
+          return blame(why);
+        },
+      });
+    } catch (error) {
+      if (!died) throw error;
+      for (const picture of task.pictures) {
+        await inspector.call({ ...task, pictures: [picture], training: null }, blaming([picture.field]));
+      }
+      await inspector.call(task, blaming(fields)); // none of them by itself
+    }
   }
 
   /** Has a GPU worker do a task on the upload's picture, once that has been found good. */

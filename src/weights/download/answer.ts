@@ -3,9 +3,7 @@
 
 import { beginPart, discardPart, type Facts, type Part } from "./part.ts";
 import { FetchError, Setback } from "./setback.ts";
-
-/** The largest file that is read back in one piece. */
-export const LARGEST = 2 ** 32;
+import { MOST_BYTES } from "../formats/tensor.ts";
 
 /** `from`: the byte that was asked for; 0 is the whole file. `part` is what there is of it at `path`. */
 export type Request = {
@@ -94,9 +92,9 @@ function dispute(headers: Headers, { range, from, facts }: Claim): string | null
 /** @throws FetchError before the bytes of another file have travelled. */
 function checkSize(total: number | null, { url, expected }: Pick<Request, "url" | "expected">): void {
   if (total === null) return;
-  if (total > LARGEST) {
+  if (total > MOST_BYTES) {
     throw new FetchError(
-      `${url} is a file of ${total} bytes, more than the 4 GiB this program reads: use a smaller model`,
+      `${url} is a file of ${total} bytes, more than the 6 GiB this program reads: use a smaller model`,
       {
         elsewhere: false,
       },

@@ -3,7 +3,8 @@
 // part is only continued with bytes of the same file.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { LARGEST, readAnswer, type Request } from "./answer.ts";
+import { readAnswer, type Request } from "./answer.ts";
+import { MOST_BYTES } from "../formats/tensor.ts";
 import { appendPart, describePart, discardPart, openPart } from "./part.ts";
 import { FetchError, reasonOf, Setback } from "./setback.ts";
 import { sha256OfFile } from "../store/store.ts";
@@ -127,7 +128,7 @@ async function attempt(
       from: start,
       facts,
       onSize(bytes) {
-        if (bytes > (total ?? LARGEST)) throw new FetchError(`${url} gives more than ${total ?? LARGEST} bytes`);
+        if (bytes > (total ?? MOST_BYTES)) throw new FetchError(`${url} gives more than ${total ?? MOST_BYTES} bytes`);
         progress.most = Math.max(progress.most, bytes);
         onProgress(bytes, total);
       },

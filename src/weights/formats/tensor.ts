@@ -68,9 +68,12 @@ export function alignedBytes(bytes: Uint8Array, offset: number, length: number, 
   return part.byteOffset % alignment === 0 ? part : part.slice();
 }
 
+/** The largest published network that is read, DINOv2's ViT-g, has 4.5 GB. */
+export const MOST_BYTES = 6 * 2 ** 30;
+
 /**
  * A whole file, read into one buffer of exactly its size (343 MB for ViT-B, so not a byte of it twice).
- * @throws WeightsError if the file cannot be read or is larger than 4 GiB.
+ * @throws WeightsError if the file cannot be read or is larger than 6 GiB.
  */
 export async function readWholeFile(path: string): Promise<Uint8Array> {
   let file: Deno.FsFile;
@@ -83,9 +86,9 @@ export async function readWholeFile(path: string): Promise<Uint8Array> {
   try {
     const info = await file.stat();
     if (!info.isFile) throw new WeightsError(`Cannot read ${path}: it is not a file. Name the weight file itself.`);
-    if (info.size > 2 ** 32) {
+    if (info.size > MOST_BYTES) {
       throw new WeightsError(
-        `Cannot read ${path}: it has ${info.size} bytes, more than the 4 GiB this program reads. Use a smaller model.`,
+        `Cannot read ${path}: it has ${info.size} bytes, more than the 6 GiB this program reads. Use a smaller model.`,
       );
     }
     const bytes = new Uint8Array(info.size);

@@ -2,11 +2,13 @@
 // are converted in keep.ts. Invariant: a checksum once known, from the manifest or from the first time an address was used, is asked for ever after.
 
 import { dirname, join, resolve } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { type Copy, copyAt, readRecord } from "../store/record.ts";
 import { download, type Patience } from "./download.ts";
 import type { IdentifiedVit, IdentifyOptions } from "../store/identify.ts";
 import { checkedVit, keepVit, sha256Of } from "../store/keep.ts";
 import { withModelLock, workFolder } from "../store/lock.ts";
+import type { Told } from "../formats/vit_family.ts";
 import { discardPart } from "./part.ts";
 import { sweepLeftovers } from "../store/remove.ts";
 import { FetchError } from "./setback.ts";
@@ -72,7 +74,7 @@ export async function pullModel(name: string, options: PullOptions): Promise<Pul
 
 /** What is there already and will do, null if something has to be fetched. */
 async function findPresent(name: string, options: PullOptions): Promise<Pulled | null> {
-  const { own, chosen, half, network, sources, onNote, named = "" } = options;
+  const { own, chosen, half, network, told, sources, onNote, named = "" } = options;
   const path = (await listModels(options)).find((model) => model.name === name)?.path ?? null;
   if (path === null) return null;
   const sha256 = await sha256OfFile(path);
@@ -93,9 +95,12 @@ async function findPresent(name: string, options: PullOptions): Promise<Pulled |
     return null;
   }
   if (network !== undefined && !isCalled(copy.source.network, network)) return null;
+  if (told !== undefined && !agrees(copy.network, told)) return null;
   if ((copy.dtype === "f16") === half) return { did: "found", path, copy };
   if (!half) return null;
-  const kept = await keepVit(name, await loadVit(path), {
+  const vit = await loadVit(path);
+  vit.remarks.forEach((remark) => onNote(remark));
+  const kept = await keepVit(name, vit, {
     folder: own,
     half,
     licence: copy.licence,
@@ -160,6 +165,11 @@ async function fetchInto(name: string, source: PullSource, options: PullOptions)
 /** Whether a network of a file may be meant by that word. */
 const isCalled = (network: string | null, word: string) =>
   network === word || (network?.split(/[._]/).includes(word) ?? false);
+
+/** Whether what is told of a network is what was written down of it. */
+function agrees(written: Copy["network"], { heads = written?.heads, normalisation = written?.normalisation }: Told) {
+  return heads === written?.heads && isDeepStrictEqual(normalisation, written?.normalisation);
+}
 
 /** What to do where there is no network. */
 function byHand(

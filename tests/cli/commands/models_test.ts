@@ -76,14 +76,19 @@ Deno.test("models: import says which network it took and what it left, --network
     const head = ["teacher.backbone.head.weight", { shape: [1], data: new Float32Array(1) }] as const;
     const both = new Map([...under("student.module.", 2), ...under("teacher.backbone.", 1), head]);
     await Deno.writeFile(`${folder}/both.ckpt`, torchFile(both));
-    const taken = await models("import", "both.ckpt", "--name", "t");
+    const told = ["--heads", "1", "--normalise", "imagenet"];
+    const taken = await models("import", "both.ckpt", "--name", "t", ...told);
     assert.deepEqual([taken.code, taken.err.split("\n")], [0, [
       `both.ckpt holds 2 networks: "teacher" is taken, --network student takes the other`,
       `both.ckpt also holds what no feature needs, it is left out: "teacher.backbone.head.weight"`,
       "",
     ]]);
     const other = await models("import", "both.ckpt", "--name", "s", "--network", "student");
-    assert.deepEqual([other.code, other.err], [0, ""]);
+    assert.deepEqual([other.code, other.err], [
+      0,
+      "both.ckpt: 1 head of 64 and ImageNet's normalisation are assumed, because its tensors do not tell. " +
+      "--heads N and --normalise imagenet|half|r,g,b,r,g,b say otherwise\n",
+    ]);
     const none = await models("import", "both.ckpt", "--name", "e", "--network", "ema");
     assert.equal(none.code, 1);
     assert.match(none.err, /^splice: Cannot take the network "ema" of both\.ckpt: it holds "student", "teacher"\./);

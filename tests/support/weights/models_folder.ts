@@ -1,4 +1,5 @@
 /** A store of models in a folder of its own, filled from files and from a server on the loopback address, without a process between. */
+import { IMAGENET } from "../../../src/weights/formats/vit_family.ts";
 import { importModel } from "../../../src/weights/store/keep.ts";
 import type { Copy } from "../../../src/weights/store/record.ts";
 import { pullModel, type PullOptions } from "../../../src/weights/download/pull.ts";
@@ -18,6 +19,7 @@ export interface Store {
   readonly folder: string;
   readonly notes: string[];
   pull(name: string, urls: string | readonly string[], options?: Partial<PullOptions>): ReturnType<typeof pullModel>;
+  /** What tensors do not tell is told. */
   take(
     name: string,
     bytes: Uint8Array,
@@ -52,7 +54,8 @@ export async function withStore(use: (store: Store) => Promise<void>): Promise<v
         }),
       async take(name, bytes, { half = false, licence = null, network } = {}) {
         await Deno.writeFile(`${home}/given`, bytes);
-        const options = { folder, half, licence, network, signal, onWait() {} };
+        const told = { heads: 1, normalisation: IMAGENET };
+        const options = { folder, half, licence, network, told, signal, onWait() {} };
         const { copy, remarks } = await importModel(name, `${home}/given`, options);
         notes.push(...remarks);
         return copy;

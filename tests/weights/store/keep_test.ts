@@ -214,7 +214,12 @@ Deno.test("models: of a file with several networks the store keeps one, remember
     assert.equal((await pull("mine", server.address + "/f.pth", { network: "teacher" })).did, "found");
     assert.equal((await pull("mine", server.address + "/f.pth", { network: "student" })).did, "fetched");
     await same("mine", "s");
+    const told = { heads: 2 };
+    const mine = () => pull("mine", server.address + "/f.pth", { network: "student", told });
+    assert.equal((await mine()).did, "fetched", "what is told of it is not what was written down");
+    assert.deepEqual([(await mine()).did, (await mine()).copy!.network!.heads], ["found", 2]);
     const halved = await pull("mine", server.address + "/f.pth", { half: true });
+    assert.equal(halved.copy!.network!.heads, 2);
     assert.deepEqual([halved.did, halved.copy!.source.network], ["halved", "student"]);
 
     // Records of versions that knew nothing of networks are read.

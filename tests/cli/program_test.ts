@@ -80,7 +80,7 @@ Deno.test("cli: files that cannot be used fail with one line; --verbose shows th
     await Deno.writeTextFile(`${folder}/note.png`, "not a picture");
     const run = ["run", "--appearance", "b.png", "--out", "r.png"];
     await fails([...run, "--structure", "none.png"], /^splice: Cannot read none\.png: there is no such file; check/);
-    await fails([...run, "--structure", "note.png"], /Cannot read note\.png: its content is not a picture's/);
+    await fails([...run, "--structure", "note.png"], /Cannot read note\.png: it is of an unknown kind/);
     await fails([...run, "--structure", "a.png", "--model", "dino-vitb8"], /Cannot find the model "dino-vitb8"/);
     await fails([...run, "--structure", "a.png", "--model", "b.png"], /b\.png/);
     await Deno.copyFile(tinyModel, `${folder}/model.safetensors`);

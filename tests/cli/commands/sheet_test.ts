@@ -58,7 +58,7 @@ Deno.test("cli: evaluate and sheet say at once what is wrong, and have help with
     await Deno.copyFile(`${folder}/a.png`, `${folder}/all/one/result.png`);
     await bad(
       ["evaluate", "--folder", "all"],
-      /all\/one: structure\.jpg and structure\.png are both there; no appearance\.png, \.jpg or \.webp is there/,
+      /all\/one: structure\.jpg and structure\.png are both there; no picture appearance\.\* is there/,
     );
     await bad(["sheet", "--out", "s.gif"], /--list FILE is missing/, /--out s\.gif: pictures are written as/);
     await bad(sheet, /Cannot read --list list\.json: there is no such file; `splice sheet --example` prints one/);
@@ -133,7 +133,7 @@ gpuTest(
       assert.equal(odd.code, 1);
       assert.match(
         odd.out,
-        /^x +0 .*\nx2 +FAILED\. .*content is not a picture's.*\ny +FAILED\. .*60 x 44.*40 x 48.*\nz +0 /m,
+        /^x +0 .*\nx2 +FAILED\. .*it is of an unknown kind.*\ny +FAILED\. .*60 x 44.*40 x 48.*\nz +0 /m,
       );
       assert.match(odd.out, /^mean +0 /m);
       assert.equal(odd.err, "splice: Cannot measure 2 of 4 results; why stands beside their names\n");
@@ -171,7 +171,7 @@ gpuTest(
         events.find(({ cell, event }) => event === "cell_failed" && cell === 2).error,
         /vit_side \d+ would fit/,
       );
-      assert.match(events.find(({ cell }) => cell === 3).error, /note\.png: its content is not a picture's/);
+      assert.match(events.find(({ cell }) => cell === 3).error, /note\.png: it is of an unknown kind/);
       const { width } = await sizeOf(`${folder}/s.png`);
       assert.ok(width > 4 * 300);
       const numbers = JSON.parse(await Deno.readTextFile(`${folder}/s.json`));

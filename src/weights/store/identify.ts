@@ -40,8 +40,8 @@ export type IdentifiedVit = Weights & {
 const FLAGS = "--heads N and --normalise imagenet|half|r,g,b,r,g,b";
 
 /**
- * The network in a file's contents, under the published names, checked; of the others nothing is read. `name`: of the model, which may be a known one. `path`: of the file, whose neighbours may know more; null without one. `remembered`: what
- * the store's record says, asked only where it is needed.
+ * The network in a file's contents, under the published names, checked; of the others nothing is read. `name`: of the model, which may be a known one. `path`: of the
+ * file, whose neighbours may know more; null without one. `remembered`: what the store's record says, asked only where it is needed.
  * @throws WeightsError naming `label` if it is no ViT, or what is told of it cannot be.
  */
 export async function identifyVit(

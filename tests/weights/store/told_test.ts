@@ -63,6 +63,19 @@ Deno.test("told: config.json is believed where it describes the network, and an 
   assert.equal((await told({ "config.json": { ...timm, architecture: "vit_giant_patch14_dinov2" } })).heads, 3);
 });
 
+Deno.test("told: of a model that is named by its folder, what lies in the folder is believed", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeFile(`${folder}/model.safetensors`, safetensorsFile(madeUpVit(sizes)));
+    await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify(huggingFace));
+    await Deno.writeTextFile(`${folder}/preprocessor_config.json`, JSON.stringify(preprocessor));
+    const { vit, remarks } = await loadVit(folder);
+    assert.deepEqual([vit.heads, normalisationText(vit), remarks], [4, "0.5 and 0.5", []]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("told: the colours beside a network of DINO's very sizes are not believed blindly", async () => {
   const made = { dim: 384, depth: 12, patch: 16, native: 224 };
   const config = { hidden_size: 384, num_hidden_layers: 12, patch_size: 16, num_attention_heads: 6 };

@@ -142,6 +142,8 @@ interface Product {
   readonly b?: LayoutName;
   readonly out?: LayoutName;
   readonly splits?: number;
+  /** Left out with the kernels of GPUs, whose texts take a software driver ten seconds each, where others say the same of them. */
+  readonly notOnGpu?: true;
   /** Layouts of what the epilogue max(0, x * first + second) - third reads. */
   readonly epilogue?: readonly [LayoutName, LayoutName, LayoutName];
 }
@@ -149,13 +151,13 @@ interface Product {
 const PRODUCTS: readonly Product[] = [
   { sides: [1, 1, 1, 1] },
   { sides: [1, 5, 3, 7], a: "loose", b: "loose", out: "loose" },
-  { sides: [2, 33, 64, 65], b: "turned" },
-  { sides: [3, 25, 8, 37], a: "merged", b: "alignedTurned", out: "merged" },
-  { sides: [3, 50, 37, 64], b: "shared", out: "merged" },
+  { sides: [2, 33, 64, 65], b: "turned", notOnGpu: true },
+  { sides: [3, 25, 8, 37], a: "merged", b: "alignedTurned", out: "merged", notOnGpu: true },
+  { sides: [3, 50, 37, 64], b: "shared", out: "merged", notOnGpu: true },
   { sides: [2, 70, 37, 64], a: "shared", b: "aligned", epilogue: ["single", "perColumn", "merged"] },
   { sides: [1, 48, 4, 100], a: "turned", b: "plain", out: "turned" },
-  { sides: [1, 64, 12, 33], a: "aligned", b: "loose", epilogue: ["single", "perColumn", "merged"] },
-  { sides: [2, 17, 12, 44], a: "sparse", b: "alignedTurned", out: "sparse" },
+  { sides: [1, 64, 12, 33], a: "aligned", b: "loose", epilogue: ["single", "perColumn", "merged"], notOnGpu: true },
+  { sides: [2, 17, 12, 44], a: "sparse", b: "alignedTurned", out: "sparse", notOnGpu: true },
   { sides: [2, 30, 21, 34], a: "mirrored", b: "mirrored", out: "mirrored" },
   { sides: [1, 16, 16, 250], epilogue: ["perRow", "loose", "single"] },
   { sides: [1, 4, 16, 300], a: "loose", epilogue: ["perRow", "perRow", "plain"] },
@@ -163,28 +165,28 @@ const PRODUCTS: readonly Product[] = [
   { sides: [1, 3, 785, 3] },
   { sides: [1, 1, 768, 200], b: "turned", epilogue: ["single", "perColumn", "plain"] },
   { sides: [12, 1, 64, 61], b: "turned" },
-  { sides: [1, 130, 16, 3], a: "plain", b: "turned", epilogue: ["perRow", "perColumn", "plain"] },
-  { sides: [2, 90, 5, 1], a: "sparse", out: "merged" },
+  { sides: [1, 130, 16, 3], a: "plain", b: "turned", epilogue: ["perRow", "perColumn", "plain"], notOnGpu: true },
+  { sides: [2, 90, 5, 1], a: "sparse", out: "merged", notOnGpu: true },
   { sides: [1, 40, 3072, 36], b: "turned" },
   { sides: [1, 16, 30000, 16], b: "turned", splits: 37 },
   { sides: [1, 20, 1001, 30], splits: 7 },
   { sides: [1, 9, 10, 9], a: "turned", splits: 8 },
 ];
 
-/** What GPUs take in larger tiles, or in none, by shape: every tile once by fours and once by words, with sides that leave remainders. */
+/** What GPUs take in larger tiles, or in none, by shape, with sides that leave remainders. */
 const GPU_PRODUCTS: readonly Product[] = [
-  { sides: [12, 785, 9, 261], b: "plain" }, // 64 x 64, 8 x 8 a lane; words
-  { sides: [12, 785, 8, 260], a: "turned", epilogue: ["single", "perColumn", "plain"] }, // the same by fours
+  { sides: [12, 785, 8, 260], a: "turned", epilogue: ["single", "perColumn", "plain"] }, // 64 x 64, 8 x 8 a lane, by fours
   { sides: [48, 130, 5, 2047] }, // 128 x 128
   { sides: [1, 785, 68, 1024], b: "alignedTurned", a: "aligned" }, // 64 x 64 by 128 lanes
   { sides: [1, 65, 64, 192], b: "turned", epilogue: ["single", "perColumn", "plain"] }, // 16 x 64
-  { sides: [3, 65, 63, 65], b: "turned" },
   { sides: [1, 16, 4, 2048], epilogue: ["perRow", "plain", "single"] }, // few rows
   { sides: [1, 3, 1, 2048] },
   { sides: [1, 1, 3137, 64], b: "turned" },
   { sides: [1, 3, 4096, 16], b: "turned", splits: 3 },
   { sides: [1, 13, 63, 31], a: "loose", b: "turned" },
 ];
+
+const onGpus = [...PRODUCTS, ...GPU_PRODUCTS].filter(({ notOnGpu }) => !notOnGpu);
 
 function productText({ sides, a, b, out, splits, epilogue }: Product): string {
   return `[${sides}] a ${a ?? "plain"} b ${b ?? "plain"} out ${out ?? "plain"}` +
@@ -314,7 +316,7 @@ for (const profile of PROFILES) {
     }
     const gpu = { device, pipelines: new Map<string, GPUComputePipeline>() };
     try {
-      for (const product of profile.name === "workgroup" ? [...PRODUCTS, ...GPU_PRODUCTS] : PRODUCTS) {
+      for (const product of profile.name === "workgroup" ? onGpus : PRODUCTS) {
         await t.step(`matmul ${productText(product)}`, () => checkProduct(gpu, profile, product));
       }
       for (const attention of ATTENTIONS) {

@@ -225,7 +225,7 @@ Deno.test("webhook: it connects to the very address that was checked, under the 
   }));
 
 Deno.test("webhook: https too, to the address that was checked, and only with a certificate that is trusted for the name", async () => {
-  const pem = (name: string) => Deno.readTextFileSync(new URL(`./fixtures/tls/${name}.pem`, import.meta.url));
+  const pem = (name: string) => Deno.readTextFileSync(new URL(`../../fixtures/tls/${name}.pem`, import.meta.url));
   const bodies: string[] = [];
   const secure = { port: 0, hostname: "127.0.0.1", cert: pem("certificate"), key: pem("key"), onListen() {} };
   const server = Deno.serve(secure, async (request) => {

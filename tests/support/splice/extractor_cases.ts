@@ -2,6 +2,7 @@
  * Extractors of every family and what a plain PyTorch program makes of a picture: small ones of the project's own (tests/fixtures/extractors), and the larger ones beside the
  * checkout, where they are. A case has one weight file; where two published programs disagree about it, either's numbers will do.
  */
+import { fileURLToPath } from "node:url";
 import type { Picture } from "../../../src/images/picture.ts";
 import { decodeImage } from "../../../src/images/decode.ts";
 import type { Extractor } from "../../../src/splice/transfer/extractor.ts";
@@ -70,7 +71,7 @@ function casesBeside(): ExtractorCase[] {
     return [];
   }
   return folders.flatMap((folder) => {
-    const at = (name: string) => new URL(`${folder}/${name}`, BESIDE).pathname;
+    const at = (name: string) => fileURLToPath(new URL(`${folder}/${name}`, BESIDE));
     const { files = [], sizes }: Said = JSON.parse(Deno.readTextFileSync(at("case.json")));
     return [...new Set(files.map(({ file }) => file))].map((file): ExtractorCase => ({
       name: `${folder}/${file}`,

@@ -64,8 +64,16 @@ Deno.test("package: the first start unpacks, every start hands over with the com
     const lines = first.out.trimEnd().split("\n");
     assert.deepEqual([lines[0], lines.at(-1)], [`from ${home}`, `cache ${cache}`]);
     assert.deepEqual(lines.slice(-5, -1), [`${home}/splice.js`, "doctor", "--verbose", "a b"]);
-    assert.deepEqual(lines.slice(1, 7), ["run", "--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm"]);
-    assert.deepEqual(lines.slice(7, -5).map((flag) => flag.split("=")[0]), [
+    assert.deepEqual(lines.slice(1, 8), [
+      "run",
+      "--quiet",
+      "--no-prompt",
+      "--no-config",
+      "--no-lock",
+      "--no-remote",
+      "--no-npm",
+    ]);
+    assert.deepEqual(lines.slice(8, -5).map((flag) => flag.split("=")[0]), [
       "--allow-read",
       "--allow-sys",
       "--allow-env",

@@ -43,7 +43,8 @@ function isPickle(head: string): boolean {
 /** Why a file that begins with `head` (a character a byte) is no weight file, and what to do. */
 function strangeness(head: string, size: number): string {
   const resave =
-    `Open it with PyTorch 1.6 or later and save it again: torch.save(torch.load("old.pth", map_location="cpu"), "new.pth").`;
+    `Open it with PyTorch 1.13 or later and save it again: torch.save(torch.load("old.pth", map_location="cpu", weights_only=True), "new.pth"). ` +
+    "Without weights_only PyTorch runs whatever the file says: only where you trust it.";
   if (size === 0) return "the file is empty. Fetch it again.";
   if (head.startsWith("version https://git-lfs")) {
     return "it is a Git LFS pointer, not the weights. Run `git lfs pull`, or fetch the file itself.";

@@ -148,7 +148,9 @@ export function completeVit(
       `its width ${dim} is not a multiple of ${HEAD}, the usual size of a head; say how many heads it has with --heads N`,
     );
   }
-  if (!Number.isInteger(width)) throw unfit(label, `its width ${dim} cannot be divided among ${heads} heads`);
+  if (!Number.isInteger(width)) {
+    throw unfit(label, `its width ${dim} cannot be divided among ${heads} heads; --heads must divide it`);
+  }
   if (family === "dinov3" && (width % 4 !== 0 || (periods !== undefined && periods * 4 !== width))) {
     const need = periods === undefined ? "a multiple of 4" : `${4 * periods}, as rope_embed.periods says,`;
     throw unfit(label, `with ${heads} heads each has ${width} channels, and ${need} is needed for rotary positions`);

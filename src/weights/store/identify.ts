@@ -37,7 +37,8 @@ export type IdentifiedVit = Weights & {
 };
 
 /** How an assumption is contradicted. */
-const FLAGS = "--heads N and --normalise imagenet|half|r,g,b,r,g,b";
+const HEADS_FLAG = "--heads N";
+const NORMALISE_FLAG = "--normalise imagenet|half|r,g,b,r,g,b";
 
 /**
  * The network in a file's contents, under the published names, checked; of the others nothing is read. `name`: of the model, which may be a known one. `path`: of the
@@ -93,8 +94,11 @@ async function described(
   ];
   if (what.length === 0) return { vit, remarks: [] };
   const why = neighbours.remarks.length > 0 ? neighbours.remarks.join("; ") : "its tensors do not tell";
+  const otherwise = assumed.heads && assumed.normalisation
+    ? `${HEADS_FLAG} and ${NORMALISE_FLAG} say otherwise`
+    : `${assumed.heads ? HEADS_FLAG : NORMALISE_FLAG} says otherwise`;
   const are = what.length > 1 || assumed.heads ? "are" : "is";
-  const remark = `${label}: ${what.join(" and ")} ${are} assumed, because ${why}. ${FLAGS} say otherwise`;
+  const remark = `${label}: ${what.join(" and ")} ${are} assumed, because ${why}. ${otherwise}`;
   return { vit, remarks: [remark] };
 }
 

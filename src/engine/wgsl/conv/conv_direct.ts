@@ -8,7 +8,7 @@ import { ceilDiv } from "../template.ts";
 import { each, range } from "../unroll.ts";
 import { type Apply, type Gather, reflect, store } from "./conv_gather.ts";
 
-/** Lanes of a workgroup, and the summed channels whose weights it holds at a time: 7 taps of 9 lanes would leave one over, 4 leave room to unroll. */
+/** Lanes of a workgroup, and the summed channels whose weights it holds at a time: a lane fetches one tap of one of them, and 64 lanes have room for 4 of 9 taps. */
 export const DIRECT_LANES = 64;
 const HELD = 4;
 const TAPS = 9;
@@ -29,7 +29,7 @@ export function directChannels(outer: number, quads: number): number {
 /** Whether four words of the source can be taken at once. */
 const inQuads = ({ source: { offset, shape: [, , , width] } }: Gather) => width % 4 === 0 && offset % 4 === 0;
 
-/** [held channel and tap, one more lane each][quad of output channels]. */
+/** [held channel and tap][quad of output channels]; as long as there are lanes, so that those without a tap need no guard. */
 export function directPrelude(channels: number): string {
   return `
 var<workgroup> held: array<array<vec4f, ${channels / 4}>, ${DIRECT_LANES}>;

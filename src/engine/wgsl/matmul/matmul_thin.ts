@@ -81,7 +81,6 @@ function deepKernel(problem: Problem): Kernel {
     [a, b].every(({ offset, strides }, i) =>
       [offset, strides[0], strides[2 - i] === 1 ? strides[1 + i] : 1].every((words) => words >= 0 && words % 4 === 0)
     );
-  const unit = aligned ? " / 4" : "";
   const vector = (name: string, i: number) =>
     aligned
       ? `vec4f(${range(4).map((c) => `${name}[(${name}_at${i} + k_at) * 4 + ${c}]`).join(", ")})`
@@ -105,7 +104,7 @@ ${lines(tile.rows, (i) => lines(tile.columns / 4, (j) => `  var sum${i}_${j} = v
     let k_own = k0 + local.x * 4;
 ${
     aligned
-      ? `    let k_at = min(k_own, k_end - 4)${unit};`
+      ? `    let k_at = min(k_own, k_end - 4) / 4;`
       : lines(4, (c) => `    let k_at${c} = min(k_own + ${c}, k_end - 1);`)
   }
 ${lines(tile.rows, (i) => `    let a${i} = ${guarded(vector("a", i))};`)}

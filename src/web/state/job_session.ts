@@ -8,6 +8,7 @@ import { explain, getJob, Refused } from "../talk/api.ts";
 import { type Connection, follow, type Followed } from "../talk/follow.ts";
 import { jobEvents } from "../talk/tabs.ts";
 import { ordinal } from "./format.ts";
+import { gather } from "./gather.ts";
 import { type JobState, newJobState, phaseOf, reduce } from "./job_state.ts";
 
 export const session = signal<JobState | null>(null);
@@ -39,34 +40,25 @@ export async function look(id: string): Promise<void> {
   if (!state || signal.aborted) return;
   session.value = state;
 
-  let waiting: Followed[] = [];
   let heard = "";
   let caughtUp = false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  /** What was replayed counts at once, when it has all come: nobody wants to see it happen again. Live events are drawn as they come. */
-  function apply(): void {
+  // What was replayed counts at once, when it has all come: nobody wants to see it happen again. Live events are drawn as they come.
+  const events = gather<Followed>({ quiet: () => caughtUp ? 20 : 150, longest: 500 }, (events) => {
     caughtUp = true;
-    clearTimeout(timer);
-    if (signal.aborted || waiting.length === 0) return;
-    const events = waiting;
-    waiting = [];
+    if (signal.aborted) return;
     session.value = state = reduce(state!, events);
     const text = milestone(state);
     if (text !== heard) announce(heard = text);
-  }
+  });
   await follow(url + "/events", {
     fetch: jobEvents(id),
     wait,
     signal,
-    onEvents(events) {
-      waiting = waiting.concat(events);
-      clearTimeout(timer);
-      timer = setTimeout(apply, caughtUp ? 20 : 150);
-    },
+    onEvents: events.add,
     onConnection: (now) => connection.value = now,
   });
   if (signal.aborted) return;
-  apply();
+  events.flush();
   if (connection.value === "gone") {
     absence.value = removed;
     return;

@@ -105,8 +105,10 @@ export function openHub(ask: (url: string, init: RequestInit) => Promise<Respons
     lines.set(key, line);
     const stream: Stream = { job, after, tell, answered: false, told: Date.now() };
     line.streams.add(stream);
-    clearTimeout(line.gathering);
-    line.gathering = setTimeout(() => void follow(line), GATHER);
+    line.gathering ??= setTimeout(() => {
+      line.gathering = undefined;
+      void follow(line);
+    }, GATHER);
     return () => drop(line, stream);
   }
 

@@ -7,8 +7,14 @@ export const example = (name: string) => `${root}examples/${name}.jpg`;
 
 export const button = (page: Page, name: string | RegExp) => page.getByRole("button", { name });
 
-/** Resolves when the job is in that phase. */
-export const phase = (page: Page, name: string) => page.waitForSelector(`.job[data-phase=${name}]`);
+/** Resolves when the job is in that phase. @throws Error with what the page says instead */
+export async function phase(page: Page, name: string): Promise<void> {
+  try {
+    await page.waitForSelector(`.job[data-phase=${name}]`);
+  } catch (error) {
+    throw new Error(`No ${name} job. The page says:\n${await page.locator("body").innerText()}`, { cause: error });
+  }
+}
 
 /** Chooses one of the example pairs. */
 export async function choosePair(page: Page, at = 0): Promise<void> {

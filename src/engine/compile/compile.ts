@@ -6,7 +6,7 @@
 import type { Apply, Graph, Pass, Value } from "../ir/graph.ts";
 import { describe } from "../ir/graph.ts";
 import type { BufferId, Kernel, Operand, Profile, Program, Slice, Step } from "../ir/program.ts";
-import { byteSize, contiguous, EngineError, sizeOf } from "../ir/type.ts";
+import { byteSize, EngineError, sizeOf } from "../ir/type.ts";
 import { verify } from "../ir/verify.ts";
 import { debugProgram, debugWatch } from "../debug.ts";
 import { expandComposites } from "./expand.ts";
@@ -66,8 +66,8 @@ function emit(name: string, graph: Graph, profile: Profile, results: "io" | "sta
     steps.push(dispatch(value, plan, profile));
   }
   const slice = (value: Value): Slice => {
-    const { buffer, offset } = plan.placement.get(baseOf(value))!;
-    return { buffer, offset: 4 * (offset + layoutIn(value)!.offset), bytes: byteSize(value.type) };
+    const { buffer, layout } = plan.placement.get(baseOf(value))!;
+    return { buffer, offset: 4 * (layout.offset + layoutIn(value)!.offset), bytes: byteSize(value.type) };
   };
   const inputs = new Map<string, Slice>();
   for (const value of plan.placement.keys()) if (value.kind === "input") inputs.set(value.name, slice(value));
@@ -86,7 +86,7 @@ function dispatch(value: Apply, plan: MemoryPlan, profile: Profile): Step {
   const large = [value, ...value.inputs].find(({ type }) => sizeOf(type.shape) > 0x7fffffff);
   if (large) throw new EngineError(`Cannot address ${describe(large)}: more than 2^31 elements`, { kind: "memory" });
   const at = (operand: Value): { buffer: BufferId; operand: Operand } => {
-    const { buffer, offset } = plan.placement.get(baseOf(operand))!;
+    const { buffer, layout: { offset } } = plan.placement.get(baseOf(operand))!;
     const layout = layoutIn(operand)!;
     return { buffer, operand: { type: operand.type, layout: { ...layout, offset: layout.offset + offset } } };
   };
@@ -96,7 +96,7 @@ function dispatch(value: Apply, plan: MemoryPlan, profile: Profile): Step {
   const own = value.attrs.operands as number | undefined ?? inputs.length;
   const chained = value.op.name === "elementwise" || value.attrs.prologue !== undefined;
   const groups = [inputs.slice(0, own), inputs.slice(own)].map((group, i) => numbered(group, i === 1 || chained));
-  const output: Operand = { type: value.type, layout: contiguous(value.type.shape, target.offset) };
+  const output: Operand = { type: value.type, layout: target.layout };
   let kernel: Kernel;
   try {
     kernel = lower.build({

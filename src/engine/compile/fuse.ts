@@ -7,7 +7,7 @@
  * binds more than MAX_SOURCES tensors besides its result.
  */
 import type { Apply, Graph, Pass, Value } from "../ir/graph.ts";
-import { apply, consumersOf, inScope, valuesOf, withInputs } from "../ir/graph.ts";
+import { apply, inScope, valuesOf, withInputs } from "../ir/graph.ts";
 import { isContiguous, sizeOf } from "../ir/type.ts";
 import { full } from "../ops/broadcast.ts";
 import {
@@ -19,7 +19,7 @@ import {
 } from "../ops/elementwise.ts";
 import { reshape } from "../ops/movement.ts";
 import { fusedOp } from "./fused.ts";
-import { baseOf, isScalar, isView, layoutIn, literalOf } from "./views.ts";
+import { baseOf, isScalar, isView, layoutIn, literalOf, readersOf } from "./views.ts";
 
 /** WebGPU guarantees eight storage bindings; one is the result. */
 const MAX_SOURCES = 7;
@@ -55,24 +55,6 @@ const takesPrologue = (value: Value) =>
   value.kind === "apply" && value.op.lower.kind === "kernel" && value.op.lower.prologue;
 const takesEpilogue = (value: Value): value is Apply =>
   value.kind === "apply" && value.op.lower.kind === "kernel" && value.op.lower.epilogue;
-
-/** Who reads each value, views skipped. */
-function readersOf(graph: Graph): (value: Value) => ReadonlySet<Value> {
-  const consumers = consumersOf(graph);
-  const known = new Map<Value, Set<Value>>();
-  return function readers(value) {
-    let set = known.get(value);
-    if (!set) {
-      set = new Set<Value>();
-      for (const consumer of consumers.get(value) ?? []) {
-        if (isView(consumer)) readers(consumer).forEach((reader) => set!.add(reader));
-        else set.add(consumer);
-      }
-      known.set(value, set);
-    }
-    return set;
-  };
-}
 
 /** The same views, over another base of the same shape. */
 function throughViews(view: Value, base: Value): Value {

@@ -8,13 +8,13 @@
 import type { Apply, Graph, Value } from "../ir/graph.ts";
 import { valuesOf } from "../ir/graph.ts";
 import type { BufferId, BufferRole } from "../ir/program.ts";
-import { byteSize, sizeOf } from "../ir/type.ts";
-import { baseOf, isView } from "./views.ts";
+import { byteSize, contiguous, contiguousStrides, type Layout } from "../ir/type.ts";
+import { baseOf, isView, placeIn } from "./views.ts";
 
 export interface Placement {
   readonly buffer: BufferId;
-  /** In elements. */
-  readonly offset: number;
+  /** Where in the buffer the value's elements lie; contiguous, but for a piece of a concatenation along an inner axis, which nobody reads by itself. */
+  readonly layout: Layout;
 }
 
 export interface MemoryPlan {
@@ -36,19 +36,21 @@ export function planMemory(graph: Graph, results: "io" | "state" = "io"): Memory
   const values = valuesOf(graph);
   const order = values.filter((value): value is Apply => value.kind === "apply" && !isView(value));
 
-  // A piece of a concatenation lives in its whole, at an offset.
-  const home = new Map<Value, { whole: Value; offset: number }>();
+  // A piece of a concatenation lives in its whole, which is never a piece itself.
+  const home = new Map<Value, { whole: Value; layout: Layout }>();
   for (const value of order) {
     if (value.op.lower.kind !== "concat") continue;
+    const axis = value.attrs.axis as number;
+    const stride = contiguousStrides(value.type.shape)[axis];
     let offset = 0;
     for (const input of value.inputs) {
-      home.set(baseOf(input), { whole: value, offset });
-      offset += sizeOf(input.type.shape);
+      home.set(baseOf(input), { whole: value, layout: { ...placeIn(value.type.shape, input)!, offset } });
+      offset += input.type.shape[axis] * stride;
     }
   }
-  const settle = (value: Value, offset = 0): { owner: Value; offset: number } => {
+  const settle = (value: Value): { owner: Value; layout: Layout } => {
     const at = home.get(value);
-    return at ? settle(at.whole, offset + at.offset) : { owner: value, offset };
+    return at ? { owner: at.whole, layout: at.layout } : { owner: value, layout: contiguous(value.type.shape) };
   };
 
   const storages = new Map<Value, Storage>();
@@ -97,9 +99,9 @@ export function planMemory(graph: Graph, results: "io" | "state" = "io"): Memory
   const placement = new Map<Value, Placement>();
   for (const value of values) {
     if (isView(value) || value.kind === "const") continue;
-    const { owner, offset } = settle(value);
+    const { owner, layout } = settle(value);
     const buffer = bufferOf.get(owner);
-    if (buffer !== undefined) placement.set(value, { buffer, offset });
+    if (buffer !== undefined) placement.set(value, { buffer, layout });
   }
   return { order, placement, buffers };
 }

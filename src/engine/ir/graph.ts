@@ -42,7 +42,7 @@ export type Lowering =
   | { readonly kind: "scalar" }
   /** Written in terms of other ops; replaced by `expand` before fusion. */
   | { readonly kind: "graph"; expand(inputs: readonly Value[], attrs: Attrs): Value }
-  /** Leading-axis concatenation: its inputs are computed right into their places. */
+  /** A concatenation along `attrs.axis`: its inputs are computed right into their places. */
   | { readonly kind: "concat" }
   | {
     readonly kind: "kernel";
@@ -52,6 +52,8 @@ export type Lowering =
     readonly prologue: boolean;
     /** Operands must be contiguous (at any offset); others are copied first. */
     readonly contiguous?: boolean;
+    /** The result may lie in any strides, as a piece of something wider does. */
+    readonly strided?: boolean;
     build(request: KernelRequest): Kernel;
   };
 

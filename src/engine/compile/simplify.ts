@@ -6,7 +6,7 @@ import { apply, rebuild, withInputs } from "../ir/graph.ts";
 import { sameShape } from "../ir/type.ts";
 import { full } from "../ops/broadcast.ts";
 import { scalarOps } from "../ops/elementwise.ts";
-import { concatOp, embedOp, list } from "../ops/movement.ts";
+import { concatOp, embedOp, list, sliceOp } from "../ops/movement.ts";
 import { isScalar, literalOf } from "./views.ts";
 
 type Rule = (value: Apply) => Value | null;
@@ -52,6 +52,20 @@ const join: Rule = ({ inputs, type: { shape } }) => {
   return apply(embedOp, [joined], { shape, start, step: shape.map(() => 1) });
 };
 
+/** What is read of a part that a wider whole of zeros was made of: the part itself, some of it, or zeros. */
+const sliceOfPart: Rule = ({ inputs: [whole], type, attrs }) => {
+  const part = partOf(whole);
+  if (!part) return null;
+  const { inner, axis } = part;
+  const [start, count, step] = [list(attrs, "start"), list(attrs, "count"), list(attrs, "step")];
+  const [low, high] = [start[axis], start[axis] + (count[axis] - 1) * step[axis]].sort((a, b) => a - b);
+  if (high < part.start || low >= part.end) return full(type.shape, 0);
+  if (low < part.start || high >= part.end) return null;
+  const shifted = start.with(axis, start[axis] - part.start);
+  const all = inner.type.shape.every((side, i) => shifted[i] === 0 && step[i] === 1 && count[i] === side);
+  return all ? inner : apply(sliceOp, [inner], { ...attrs, start: shifted });
+};
+
 /** By op: what a value can be replaced by, or null. Rules keep the type. */
 const rules: Readonly<Record<string, readonly Rule[]>> = {
   add: [
@@ -73,6 +87,7 @@ const rules: Readonly<Record<string, readonly Rule[]>> = {
         : apply(scalarOps.get("mul")!, [value.inputs[0], full(value.type.shape, 1 / by)]);
     },
   ],
+  slice: [sliceOfPart],
   neg: [({ inputs: [a] }) => a.kind === "apply" && a.op.name === "neg" ? a.inputs[0] : null],
   permute: [
     (value) => {

@@ -101,7 +101,7 @@ export function transpose(x: Value): Value {
   return permute(x, x.type.shape.map((_, axis) => axis === rank - 1 ? rank - 2 : axis === rank - 2 ? rank - 1 : axis));
 }
 
-const sliceOp: Op = viewOp(
+export const sliceOp: Op = viewOp(
   "slice",
   ([x], attrs) => {
     const [start, count, step] = [list(attrs, "start"), list(attrs, "count"), list(attrs, "step")];

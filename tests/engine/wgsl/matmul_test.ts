@@ -263,20 +263,25 @@ async function checkAttention(gpu: Gpu, profile: Profile, { sides, layout = "pla
   const k = noise(lay([heads, keys, 64]), 2);
   const v = noise(lay([heads, keys, 64]), 3);
   q.data.forEach((x, i) => q.data[i] = x * size);
-  const out = lay([heads, queries, 64]);
+  // Behind the 64 channels of each row, the logarithm of what its softmax was divided by.
+  const all = lay([heads, queries, 65]);
+  const out = { ...all, shape: [heads, queries, 64] };
+  const [head, row, channel] = all.strides;
+  const sums = { offset: all.offset + 64 * channel, shape: [heads, queries], strides: [head, row] };
   const scale = 0.125;
-  const kernel = attentionKernel({ q: q.layout, k: k.layout, v: v.layout, out, scale, profile });
-  const got = await run(gpu, kernel, [q, k, v], out);
-  const rows = new Map<string, number[]>();
-  compare(got, out, (h, m, d) => {
+  const kernel = attentionKernel({ q: q.layout, k: k.layout, v: v.layout, out, sums, scale, profile });
+  const got = await run(gpu, kernel, [q, k, v], all);
+  const rows = new Map<string, ReturnType<typeof softmaxRow>>();
+  compare(got, all, (h, m, d) => {
     const key = `${h} ${m}`;
-    const weights = rows.get(key) ?? softmaxRow(h, m);
-    rows.set(key, weights);
+    const { weights, logarithm } = rows.get(key) ?? softmaxRow(h, m);
+    rows.set(key, { weights, logarithm });
+    if (d === 64) return [logarithm, 2e-6 * (size + Math.abs(logarithm))];
     const value = weights.reduce((sum, weight, n) => sum + weight * v.data[at(v.layout, h, n, d)], 0);
     return [value, 2e-6 * size];
   });
 
-  function softmaxRow(h: number, m: number): number[] {
+  function softmaxRow(h: number, m: number): { weights: number[]; logarithm: number } {
     const scores = Array.from({ length: keys }, (_, n) => {
       let sum = 0;
       for (let d = 0; d < 64; d++) sum += q.data[at(q.layout, h, m, d)] * k.data[at(k.layout, h, n, d)];
@@ -285,7 +290,7 @@ async function checkAttention(gpu: Gpu, profile: Profile, { sides, layout = "pla
     const top = Math.max(...scores);
     const weights = scores.map((score) => Math.exp(score - top));
     const total = weights.reduce((sum, weight) => sum + weight, 0);
-    return weights.map((weight) => weight / total);
+    return { weights: weights.map((weight) => weight / total), logarithm: top + Math.log(total) };
   }
 }
 

@@ -5,7 +5,7 @@ const engine = new URL("../../src/engine/", import.meta.url);
 const script = `
 import { compile, f32, input, softmax } from "${engine}mod.ts";
 import { debugTimeline } from "${engine}debug.ts";
-const profile = { name: "portable", maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256 };
+const profile = { name: "portable", maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256, maxBindingBytes: 2 ** 27 };
 compile("example", { roots: new Map([["out", softmax(input("x", f32(4, 8)))]]) }, { profile });
 debugTimeline("example", [{ name: "softmax", count: 1, microseconds: 2, flops: 4000, bytes: 8000 }]);
 `;

@@ -79,6 +79,7 @@ function options(args: readonly string[]): Options {
       maxStorageBuffers: 16,
       maxWorkgroupBytes: 32768,
       maxInvocations: 256,
+      maxBindingBytes: 2 ** 27,
       ...JSON.parse(named.profile),
     },
   };

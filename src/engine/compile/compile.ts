@@ -9,6 +9,7 @@ import type { BufferId, Kernel, Operand, Profile, Program, Slice, Step } from ".
 import { byteSize, EngineError, sizeOf } from "../ir/type.ts";
 import { verify } from "../ir/verify.ts";
 import { debugProgram, debugWatch } from "../debug.ts";
+import { cutAbove } from "./cut.ts";
 import { expandComposites } from "./expand.ts";
 import { fuse, storeEverything } from "./fuse.ts";
 import { hoist } from "./hoist.ts";
@@ -17,7 +18,10 @@ import { type MemoryPlan, planMemory } from "./plan.ts";
 import { simplify } from "./simplify.ts";
 import { baseOf, layoutIn } from "./views.ts";
 
-export const passes: readonly Pass[] = [simplify, expandComposites, simplify, fuse, materialise];
+/** In their order. `maxBindingBytes`: what the adapter binds at once. */
+export function passesFor({ maxBindingBytes }: Pick<Profile, "maxBindingBytes">): readonly Pass[] {
+  return [simplify, expandComposites, simplify, cutAbove(maxBindingBytes), fuse, materialise];
+}
 
 export interface CompileOptions {
   readonly profile: Profile;
@@ -27,14 +31,18 @@ export interface CompileOptions {
   readonly watch?: (pass: string, graph: Graph) => void;
 }
 
+const forLargeGraphs: ReadonlySet<string> = new Set(["cut"]);
+
 /** The graph after every pass. */
-export function lowered(graph: Graph, options: Pick<CompileOptions, "fuse" | "watch">): Graph {
+export function lowered(graph: Graph, options: CompileOptions): Graph {
   let now = graph;
-  for (const pass of passes) {
+  for (const pass of passesFor(options.profile)) {
+    const before = now;
     if (pass === fuse && options.fuse === false) now = storeEverything(now);
     else now = pass.run(now);
     verify(now, pass.name);
-    options.watch?.(pass.name, now);
+    // What only large graphs need is not shown of others.
+    if (now !== before || !forLargeGraphs.has(pass.name)) options.watch?.(pass.name, now);
   }
   return now;
 }

@@ -80,6 +80,7 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
       maxStorageBuffers: limits.maxStorageBuffersPerShaderStage,
       maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
       maxInvocations: Math.min(256, limits.maxComputeInvocationsPerWorkgroup),
+      maxBindingBytes: limits.maxStorageBufferBindingSize,
     },
     limits: {
       bindingBytes: limits.maxStorageBufferBindingSize,

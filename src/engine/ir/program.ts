@@ -57,6 +57,8 @@ export interface Profile {
   readonly maxStorageBuffers: number;
   readonly maxWorkgroupBytes: number;
   readonly maxInvocations: number;
+  /** The most bytes one binding holds: what is larger is computed in parts. */
+  readonly maxBindingBytes: number;
 }
 
 export type Slice = { readonly buffer: BufferId; readonly offset: number; readonly bytes: number };

@@ -24,6 +24,7 @@ const deviceSchema = z.strictObject({
     maxStorageBuffers: z.number(),
     maxWorkgroupBytes: z.number(),
     maxInvocations: z.number(),
+    maxBindingBytes: z.number(),
   }),
   bindingBytes: z.number(),
 });

@@ -13,6 +13,8 @@ export interface MemoryReport {
   readonly totalBytes: number;
   /** The largest single tensor: it must fit into one binding. */
   readonly largestBytes: number;
+  /** Why it cannot even be planned, where that is so. */
+  readonly refusal?: string;
 }
 
 /** Adds up the plans of a step and its prelude; states count once, scratch is shared. */
@@ -44,15 +46,15 @@ export function memoryOf({ prelude, step }: Compiled): MemoryReport {
   return { stateBytes, scratchBytes, ioBytes, totalBytes: stateBytes + scratchBytes + ioBytes, largestBytes };
 }
 
-/** What `make` compiles, and its memory. What cannot even be addressed is null, and needs more than any device has. */
+/** What `make` compiles, and its memory. What cannot even be planned is null, and needs more than any device has. */
 export function tryPlan(make: () => Compiled): { readonly memory: MemoryReport; readonly compiled: Compiled | null } {
   try {
     const compiled = make();
     return { memory: memoryOf(compiled), compiled };
   } catch (error) {
     if (!(error instanceof EngineError)) throw error;
-    const [stateBytes, ioBytes] = [0, 0];
-    const memory = { stateBytes, scratchBytes: Infinity, ioBytes, totalBytes: Infinity, largestBytes: Infinity };
+    const [most, refusal] = [Infinity, error.message];
+    const memory = { stateBytes: 0, scratchBytes: most, ioBytes: 0, totalBytes: most, largestBytes: most, refusal };
     return { memory, compiled: null };
   }
 }
@@ -94,8 +96,8 @@ const SMALLEST = 32;
 /** Throws EngineError, naming a size that fits, unless the plan fits. */
 export function refuseUnlessItFits(report: MemoryReport, limits: MemoryLimits): void {
   if (fits(report, limits)) return;
-  const why = report.totalBytes === Infinity
-    ? "its largest tensor is beyond every device"
+  const why = report.refusal !== undefined
+    ? `it cannot be planned (${report.refusal})`
     : report.largestBytes > limits.bindingBytes
     ? `its largest tensor is ${megabytes(report.largestBytes)}, and this device binds at most ${
       megabytes(limits.bindingBytes)

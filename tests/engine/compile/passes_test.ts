@@ -9,7 +9,7 @@ import { compile, f32, gradients, type Graph, input, type Value } from "../../..
 import { valuesOf } from "../../../src/engine/ir/graph.ts";
 import { interpret } from "../../../src/engine/ir/interpret.ts";
 import { verify } from "../../../src/engine/ir/verify.ts";
-import { lowered, passes } from "../../../src/engine/compile/compile.ts";
+import { lowered, passesFor } from "../../../src/engine/compile/compile.ts";
 import { storeEverything } from "../../../src/engine/compile/fuse.ts";
 import { hoist } from "../../../src/engine/compile/hoist.ts";
 import { planMemory } from "../../../src/engine/compile/plan.ts";
@@ -20,6 +20,7 @@ import { randomGraph } from "../../support/engine/random_graph.ts";
 import { checkProgram, replayPlan } from "../../support/engine/replay.ts";
 
 const SEED = 20261122;
+const profile = promisedProfile("portable");
 
 type Feeds = ReadonlyMap<string, Float64Array>;
 type Results = ReadonlyMap<string, ArrayLike<number>>;
@@ -43,7 +44,7 @@ Deno.test("passes: each keeps what a random graph means", () => {
     fc.property(randomGraph(50), ({ graph, feeds }) => {
       const want = interpret(graph, feeds);
       let now = graph;
-      for (const pass of passes) {
+      for (const pass of passesFor(profile)) {
         now = pass.run(now);
         verify(now, pass.name);
         assertSame(interpret(now, feeds), want, 1e-9, pass.name);
@@ -57,10 +58,10 @@ Deno.test("passes: without fusion the meaning is kept too", () => {
   fc.assert(
     fc.property(randomGraph(50), ({ graph, feeds }) => {
       const want = interpret(graph, feeds);
-      const simple = storeEverything(passes.slice(0, 3).reduce((now, pass) => pass.run(now), graph));
+      const simple = storeEverything(passesFor(profile).slice(0, 3).reduce((now, pass) => pass.run(now), graph));
       verify(simple, "storeEverything");
       assertSame(interpret(simple, feeds), want, 1e-9, "storeEverything");
-      assertSame(interpret(lowered(graph, { fuse: false }), feeds), want, 1e-9, "materialise, unfused");
+      assertSame(interpret(lowered(graph, { profile, fuse: false }), feeds), want, 1e-9, "materialise, unfused");
     }),
     { seed: SEED + 1, numRuns: 100 },
   );
@@ -89,7 +90,7 @@ for (const fuse of [true, false]) {
       fc.property(randomGraph(60), ({ graph }) => {
         const { step, prelude } = hoist(graph);
         for (const [part, results] of [[step, "io"], [prelude, "state"]] as const) {
-          const low = lowered(part, { fuse });
+          const low = lowered(part, { profile, fuse });
           replayPlan(low, planMemory(low, results));
         }
       }),
@@ -193,7 +194,7 @@ Deno.test("programs: wide and large graphs stay within what WebGPU promises", ()
         }
       }
     }
-    const low = lowered(graph, {});
+    const low = lowered(graph, { profile });
     if (ops.sizeOf([...graph.roots.values()][0].type.shape) < 1e6) replayPlan(low, planMemory(low));
   }
 });

@@ -17,6 +17,7 @@ const profiles: readonly Profile[] = (["subgroup8", "portable", "workgroup"] as 
   maxStorageBuffers: 8,
   maxWorkgroupBytes: 16384,
   maxInvocations: 256,
+  maxBindingBytes: 2 ** 27,
 }));
 
 interface Tensor {

@@ -16,6 +16,7 @@ const PROFILES: readonly Profile[] = (["subgroup8", "portable", "workgroup"] as 
   maxStorageBuffers: 8,
   maxWorkgroupBytes: 16384,
   maxInvocations: 256,
+  maxBindingBytes: 2 ** 27,
 }));
 
 /** Ways of a [Z, R, C] operand to lie in its buffer. */

@@ -7,7 +7,13 @@ import { compileOnce, openStepCache } from "../../../src/splice/transfer/step_ca
 import { planTraining } from "../../../src/splice/transfer/step_program.ts";
 import { recipe, tinyExtractor } from "../../support/splice/tiny.ts";
 
-const profile: Profile = { name: "portable", maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256 };
+const profile: Profile = {
+  name: "portable",
+  maxStorageBuffers: 8,
+  maxWorkgroupBytes: 16384,
+  maxInvocations: 256,
+  maxBindingBytes: 2 ** 27,
+};
 const [structure, appearance] = [{ width: 52, height: 44 }, { width: 40, height: 48 }];
 const cache = openStepCache();
 const known = { vit: tinyExtractor.vit, bindingBytes: 2 ** 31, profile, cache };

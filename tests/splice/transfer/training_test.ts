@@ -130,7 +130,13 @@ gpuTest("training: steps at which nothing counts are steps too", async () => {
   });
 });
 
-const profile: Profile = { name: "portable", maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256 };
+const profile: Profile = {
+  name: "portable",
+  maxStorageBuffers: 8,
+  maxWorkgroupBytes: 16384,
+  maxInvocations: 256,
+  maxBindingBytes: 2 ** 27,
+};
 const usual: Weights = { global_cls: 10, global_ssim: 1, global_id: 1, entire_ssim: 1, entire_cls: 10 };
 
 function stepPrograms(weights: Weights, step: number, crops: { structure: number; appearance: number } | null) {

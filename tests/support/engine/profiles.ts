@@ -5,5 +5,5 @@ export type ProfileName = Profile["name"];
 export const profileNames: readonly ProfileName[] = ["subgroup8", "portable", "workgroup"];
 
 export function promisedProfile(name: ProfileName): Profile {
-  return { name, maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256 };
+  return { name, maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256, maxBindingBytes: 2 ** 27 };
 }

@@ -40,7 +40,13 @@ export const interruption = () => current?.interrupted ?? null;
 
 async function play(script: Script, messages: AsyncIterable<ToWorker>): Promise<void> {
   const { adapter } = script;
-  const profile = { name: "portable", maxStorageBuffers: 8, maxWorkgroupBytes: 16384, maxInvocations: 256 } as const;
+  const profile = {
+    name: "portable",
+    maxStorageBuffers: 8,
+    maxWorkgroupBytes: 16384,
+    maxInvocations: 256,
+    maxBindingBytes: 2 ** 27,
+  } as const;
   say({ say: "ready", device: { adapter, software: false, profile, bindingBytes: 2 ** 27 } });
   const beat = setInterval(() => say({ say: "beat" }), 500);
   let training: Promise<void> = Promise.resolve();

@@ -18,9 +18,9 @@ import { type MemoryPlan, planMemory } from "./plan.ts";
 import { simplify } from "./simplify.ts";
 import { baseOf, layoutIn } from "./views.ts";
 
-/** In their order. `maxBindingBytes`: what the adapter binds at once. */
-export function passesFor({ maxBindingBytes }: Pick<Profile, "maxBindingBytes">): readonly Pass[] {
-  return [simplify, expandComposites, simplify, cutAbove(maxBindingBytes), fuse, materialise];
+/** In their order. */
+export function passesFor(profile: Profile): readonly Pass[] {
+  return [simplify, expandComposites(profile), simplify, cutAbove(profile.maxBindingBytes), fuse, materialise];
 }
 
 export interface CompileOptions {
@@ -91,8 +91,6 @@ function emit(name: string, graph: Graph, profile: Profile, results: "io" | "sta
 function dispatch(value: Apply, plan: MemoryPlan, profile: Profile): Step {
   const { lower } = value.op;
   if (lower.kind !== "kernel") throw new Error(`Bug: ${describe(value)} reached emission`);
-  const large = [value, ...value.inputs].find(({ type }) => sizeOf(type.shape) > 0x7fffffff);
-  if (large) throw new EngineError(`Cannot address ${describe(large)}: more than 2^31 elements`, { kind: "memory" });
   const at = (operand: Value): { buffer: BufferId; operand: Operand } => {
     const { buffer, layout: { offset } } = plan.placement.get(baseOf(operand))!;
     const layout = layoutIn(operand)!;
@@ -105,6 +103,14 @@ function dispatch(value: Apply, plan: MemoryPlan, profile: Profile): Step {
   const chained = value.op.name === "elementwise" || value.attrs.prologue !== undefined;
   const groups = [inputs.slice(0, own), inputs.slice(own)].map((group, i) => numbered(group, i === 1 || chained));
   const output: Operand = { type: value.type, layout: target.layout };
+  const large = [...inputs.map(({ operand }) => operand), output].some(({ type, layout }) =>
+    layout.offset + sizeOf(type.shape) > 0x7fffffff
+  );
+  if (large) {
+    throw new EngineError(`Cannot address what ${describe(value)} reads or writes: more than 2^31 elements`, {
+      kind: "memory",
+    });
+  }
   let kernel: Kernel;
   try {
     kernel = lower.build({

@@ -4,7 +4,7 @@
  * A graph is what its roots reach, so dead code cannot exist. Ids rise in the order of construction; everything behind keeps
  * that order, so whoever builds a graph decides in which order a step runs (and with it what must be held in memory).
  */
-import type { Kernel, KernelRequest } from "./program.ts";
+import type { Kernel, KernelRequest, Profile } from "./program.ts";
 import type { Attrs, Layout, TensorType } from "./type.ts";
 import { EngineError, typeText } from "./type.ts";
 
@@ -41,7 +41,7 @@ export type Lowering =
   /** One WGSL expression an element; fuses into its neighbours. */
   | { readonly kind: "scalar" }
   /** Written in terms of other ops; replaced by `expand` before fusion. */
-  | { readonly kind: "graph"; expand(inputs: readonly Value[], attrs: Attrs): Value }
+  | { readonly kind: "graph"; expand(inputs: readonly Value[], attrs: Attrs, profile: Profile): Value }
   /** A concatenation along `attrs.axis`: its inputs are computed right into their places. */
   | { readonly kind: "concat" }
   | {

@@ -194,22 +194,79 @@ function productText({ sides, a, b, out, splits, epilogue }: Product): string {
     `${splits ? ` in ${splits} parts` : ""}${epilogue ? ` with ${epilogue}` : ""}`;
 }
 
-async function checkProduct(gpu: Gpu, profile: Profile, product: Product) {
+/** Sides around those of tiles, and those that networks have. */
+const RAGGED = [
+  1,
+  2,
+  3,
+  4,
+  5,
+  7,
+  8,
+  15,
+  16,
+  17,
+  31,
+  33,
+  63,
+  64,
+  65,
+  66,
+  127,
+  128,
+  129,
+  192,
+  200,
+  785,
+  1023,
+  2048,
+  3137,
+];
+/** Multiply-adds of the largest random product, which the host makes too. */
+const MOST = 1.5e6;
+
+/** Random products whose kernels have been compiled already: another shape is only other numbers for the same text. */
+function raggedProducts(profile: Profile, { count, known }: { count: number; known: (text: string) => boolean }) {
+  let state = 20261128;
+  const below = (n: number) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor(state / 2 ** 32 * n);
+  };
+  const one = <T>(list: readonly T[]) => list[below(list.length)];
+  const names = Object.keys(LAYOUTS).filter((name): name is LayoutName => !/^(per|single|shared)/.test(name));
+  const found: Product[] = [];
+  for (let tries = 0; found.length < count && tries < 100_000; tries++) {
+    const sides = [one([1, 1, 2, 3]), one(RAGGED), one(RAGGED), one(RAGGED)] as const;
+    const epilogue = one([undefined, undefined, ["single", "perColumn", "plain"] as const]);
+    const product = { sides, a: one(names), b: one(names), out: one(names), ...(epilogue ? { epilogue } : {}) };
+    if (sides.reduce((all, side) => all * side) > MOST) continue;
+    if (known(kernelOf(profile, product).kernel.wgsl)) found.push(product);
+  }
+  return found;
+}
+
+function kernelOf(profile: Profile, product: Product) {
   const { sides: [batch, m, k, n], splits = 1 } = product;
-  const a = noise(LAYOUTS[product.a ?? "plain"]([batch, m, k]), 1);
-  const b = noise(LAYOUTS[product.b ?? "plain"]([batch, k, n]), 2);
+  const [a, b] = [LAYOUTS[product.a ?? "plain"]([batch, m, k]), LAYOUTS[product.b ?? "plain"]([batch, k, n])];
   const out = LAYOUTS[product.out ?? "plain"]([splits > 1 ? splits : batch, m, n]);
-  const extras = (product.epilogue ?? []).map((name, i) => noise(LAYOUTS[name]([batch, m, n]), 3 + i));
+  const extras = (product.epilogue ?? []).map((name) => LAYOUTS[name]([batch, m, n]));
   const epilogue: Chain | null = product.epilogue
     ? {
-      operands: extras.map(({ layout }) => ({ type: f32(...layout.shape), layout })),
+      operands: extras.map((layout) => ({ type: f32(...layout.shape), layout })),
       render: ([x, scale, bias, other], prefix) => ({
         statements: `let ${prefix}t = fma(${x}, ${scale}, ${bias});`,
         result: `max(0.0, ${prefix}t) - ${other}`,
       }),
     }
     : null;
-  const kernel = matmulKernel({ a: a.layout, b: b.layout, out, epilogue, splits, profile });
+  return { kernel: matmulKernel({ a, b, out, epilogue, splits, profile }), a, b, out, extras };
+}
+
+async function checkProduct(gpu: Gpu, profile: Profile, product: Product) {
+  const { sides: [, m, k, n], splits = 1 } = product;
+  const { kernel, out, ...layouts } = kernelOf(profile, product);
+  const [a, b] = [noise(layouts.a, 1), noise(layouts.b, 2)];
+  const extras = layouts.extras.map((layout, i) => noise(layout, 3 + i));
   const got = await run(gpu, kernel, [a, b, ...extras], out);
   // A split product may choose its chunks as it likes: what counts is that they add up, so its parts are summed first.
   if (splits > 1) {
@@ -325,6 +382,15 @@ for (const profile of PROFILES) {
       for (const product of profile.name === "workgroup" ? onGpus : PRODUCTS) {
         await t.step(`matmul ${productText(product)}`, () => checkProduct(gpu, profile, product));
       }
+      await t.step("products of random ragged sides", async () => {
+        const products = raggedProducts(profile, { count: 60, known: (text) => gpu.pipelines.has(text) });
+        if (products.length < 60) throw new Error(`only ${products.length} products`);
+        for (const product of products) {
+          await checkProduct(gpu, profile, product).catch((error) => {
+            throw new Error(productText(product), { cause: error });
+          });
+        }
+      });
       for (const attention of ATTENTIONS) {
         const name = `attention [${attention.sides}] ${attention.layout ?? "plain"}`;
         await t.step(name, () => checkAttention(gpu, profile, attention));

@@ -184,6 +184,11 @@ function windowBody(taps: Taps, share: Share, subgroups: boolean): string {
       ${windowShift(name, words)}`,
     };
   };
+  // Where no output pixel is, the gradient is 0, but what stands beside the row may be a NaN, which a product with 0 keeps.
+  const within = (i: number, v: number) =>
+    taps.padding === "zero"
+      ? `v${v}_${i}`
+      : `select(0.0, v${v}_${i}, column${v} + ${i} < p.source_width + ${(size - 1) / 2})`;
   const source = units.map((v) => carried("source", `${v}`, length, stride));
   const gradient = gradients.map((v) => carried("gradient", `_g${v}`, 4, 1));
   return `
@@ -218,7 +223,8 @@ function windowBody(taps: Taps, share: Share, subgroups: boolean): string {
     each(units, (v) => `
       let column${v} = x * ${stride} - ${(size - 1) / 2};
       ${source[v].step}
-      ${borderColumns(taps, v, length)}`)
+      ${borderColumns(taps, v, length)}
+      ${each(range(length), (i) => `let u${v}_${i} = ${within(i, v)};`)}`)
   }
       ${
     each(gradients, (v) => `
@@ -229,7 +235,7 @@ function windowBody(taps: Taps, share: Share, subgroups: boolean): string {
     each(four, (j) =>
       each(channels, (c) => {
         const text = units.flatMap((v) =>
-          range(size).map((t) => `s${c}_${v}_${t} = fma(f, v${v}_${j * stride + t}, s${c}_${v}_${t});`)
+          range(size).map((t) => `s${c}_${v}_${t} = fma(f, u${v}_${j * stride + t}, s${c}_${v}_${t});`)
         );
         return `{ let f = ${factor(c, j)}; ${text.join(" ")} }`;
       }))

@@ -14,29 +14,40 @@ import { expandComposites } from "./expand.ts";
 import { fuse, storeEverything } from "./fuse.ts";
 import { hoist } from "./hoist.ts";
 import { materialise } from "./materialise.ts";
-import { type MemoryPlan, planMemory } from "./plan.ts";
+import { BUDGET, type MemoryPlan, planMemory } from "./plan.ts";
+import { recomputeAbove } from "./recompute.ts";
 import { simplify } from "./simplify.ts";
 import { baseOf, layoutIn } from "./views.ts";
 
 /** In their order. */
-export function passesFor(profile: Profile): readonly Pass[] {
-  return [simplify, expandComposites(profile), simplify, cutAbove(profile.maxBindingBytes), fuse, materialise];
+export function passesFor({ profile, budget = BUDGET }: Pick<CompileOptions, "profile" | "budget">): readonly Pass[] {
+  return [
+    simplify,
+    expandComposites(profile),
+    simplify,
+    cutAbove(profile.maxBindingBytes),
+    fuse,
+    materialise,
+    recomputeAbove(budget),
+  ];
 }
 
 export interface CompileOptions {
   readonly profile: Profile;
   /** false: every op a kernel of its own, for tests and for finding a pass that errs. */
   readonly fuse?: boolean;
+  /** Bytes to hold at most beside states and results, as far as computing again what is cheap makes that possible; BUDGET unless given. */
+  readonly budget?: number;
   /** Called with the graph after each pass. */
   readonly watch?: (pass: string, graph: Graph) => void;
 }
 
-const forLargeGraphs: ReadonlySet<string> = new Set(["cut"]);
+const forLargeGraphs: ReadonlySet<string> = new Set(["cut", "recompute"]);
 
 /** The graph after every pass. */
 export function lowered(graph: Graph, options: CompileOptions): Graph {
   let now = graph;
-  for (const pass of passesFor(options.profile)) {
+  for (const pass of passesFor(options)) {
     const before = now;
     if (pass === fuse && options.fuse === false) now = storeEverything(now);
     else now = pass.run(now);
@@ -56,7 +67,7 @@ export interface Compiled {
 export function compile(name: string, graph: Graph, options: CompileOptions): Compiled {
   const { step, prelude } = hoist(simplify.run(graph));
   const program = (name: string, graph: Graph, results: "io" | "state"): Program => {
-    const made = emit(name, lowered(graph, { watch: debugWatch(name), ...options }), options.profile, results);
+    const made = emit(name, lowered(graph, { watch: debugWatch(name), ...options }), { ...options, results });
     debugProgram(made);
     return made;
   };
@@ -66,8 +77,15 @@ export function compile(name: string, graph: Graph, options: CompileOptions): Co
   };
 }
 
-function emit(name: string, graph: Graph, profile: Profile, results: "io" | "state"): Program {
-  const plan = planMemory(graph, results);
+function emit(
+  name: string,
+  graph: Graph,
+  { profile, budget, results }: CompileOptions & { readonly results: "io" | "state" },
+): Program {
+  const plan = planMemory(graph, results, budget);
+  const met = [...plan.placement.keys(), ...plan.order.flatMap(({ inputs }) => inputs)];
+  const large = met.find(({ type }) => sizeOf(type.shape) > 0x7fffffff);
+  if (large) throw new EngineError(`Cannot address ${describe(large)}: more than 2^31 elements`, { kind: "memory" });
   const steps: Step[] = [];
   for (const value of plan.order) {
     if (value.op.lower.kind === "concat") continue;

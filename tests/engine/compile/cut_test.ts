@@ -6,7 +6,6 @@ import assert from "node:assert/strict";
 import * as fc from "fast-check";
 import * as ops from "../../../src/engine/mod.ts";
 import { compile, EngineError, f32, gradients, type Graph, input, state, type Value } from "../../../src/engine/mod.ts";
-import { valuesOf } from "../../../src/engine/ir/graph.ts";
 import { interpret } from "../../../src/engine/ir/interpret.ts";
 import { verify } from "../../../src/engine/ir/verify.ts";
 import { lowered } from "../../../src/engine/compile/compile.ts";
@@ -15,21 +14,12 @@ import { expandComposites } from "../../../src/engine/compile/expand.ts";
 import { planMemory } from "../../../src/engine/compile/plan.ts";
 import { simplify } from "../../../src/engine/compile/simplify.ts";
 import { gpuTest, prepare } from "../../support/engine/gpu.ts";
-import { noise, relativeError } from "../../support/engine/numbers.ts";
+import { feedsOf, relativeError } from "../../support/engine/numbers.ts";
 import { promisedProfile } from "../../support/engine/profiles.ts";
 import { randomGraph } from "../../support/engine/random_graph.ts";
 import { replayPlan } from "../../support/engine/replay.ts";
 
 const SEED = 20261128;
-
-function feedsOf(graph: Graph): Map<string, Float64Array> {
-  const feeds = new Map<string, Float64Array>();
-  for (const value of valuesOf(graph)) {
-    if (value.kind !== "input" && value.kind !== "state") continue;
-    feeds.set(value.name, noise(ops.sizeOf(value.type.shape), feeds.size + 1).map((x) => 0.3 * x));
-  }
-  return feeds;
-}
 
 function assertClose(got: ReadonlyMap<string, ArrayLike<number>>, want: typeof got, tolerance: number, what: string) {
   assert.deepEqual([...got.keys()], [...want.keys()]);

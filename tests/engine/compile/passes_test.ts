@@ -44,7 +44,7 @@ Deno.test("passes: each keeps what a random graph means", () => {
     fc.property(randomGraph(50), ({ graph, feeds }) => {
       const want = interpret(graph, feeds);
       let now = graph;
-      for (const pass of passesFor(profile)) {
+      for (const pass of passesFor({ profile })) {
         now = pass.run(now);
         verify(now, pass.name);
         assertSame(interpret(now, feeds), want, 1e-9, pass.name);
@@ -58,7 +58,7 @@ Deno.test("passes: without fusion the meaning is kept too", () => {
   fc.assert(
     fc.property(randomGraph(50), ({ graph, feeds }) => {
       const want = interpret(graph, feeds);
-      const simple = storeEverything(passesFor(profile).slice(0, 3).reduce((now, pass) => pass.run(now), graph));
+      const simple = storeEverything(passesFor({ profile }).slice(0, 3).reduce((now, pass) => pass.run(now), graph));
       verify(simple, "storeEverything");
       assertSame(interpret(simple, feeds), want, 1e-9, "storeEverything");
       assertSame(interpret(lowered(graph, { profile, fuse: false }), feeds), want, 1e-9, "materialise, unfused");

@@ -50,6 +50,7 @@ export function gpuTest(name: string, body: (gpu: TestGpu) => Promise<void>): vo
 export interface RunOptions {
   readonly profile: Profile;
   readonly fuse?: boolean;
+  readonly budget?: number;
 }
 
 /** A graph, compiled and fed: `run` computes all of its roots once more. */

@@ -1,5 +1,6 @@
 /** Numbers for tests: the same in every run, all of them exact in f32, so that a GPU and an f64 oracle are fed alike. */
-import { randomStream } from "../../../src/engine/mod.ts";
+import { type Graph, randomStream, sizeOf } from "../../../src/engine/mod.ts";
+import { valuesOf } from "../../../src/engine/ir/graph.ts";
 
 /** Where the numbers of an operand lie: `whole` are integers, which tests neither scale nor differentiate. */
 export type Domain = "any" | "positive" | "whole";
@@ -11,6 +12,16 @@ export function noise(length: number, seed: number, domain: Domain = "any"): Flo
     const x = uniform();
     return Math.fround(domain === "any" ? 4 * x - 2 : domain === "positive" ? 0.5 + 1.5 * x : Math.floor(7 * x) - 3);
   });
+}
+
+/** Small numbers for every input and state of a graph. */
+export function feedsOf(graph: Graph): Map<string, Float64Array> {
+  const feeds = new Map<string, Float64Array>();
+  for (const value of valuesOf(graph)) {
+    if (value.kind !== "input" && value.kind !== "state") continue;
+    feeds.set(value.name, noise(sizeOf(value.type.shape), feeds.size + 1).map((x) => Math.fround(0.3 * x)));
+  }
+  return feeds;
 }
 
 /** ||got - want|| / ||want||, or ||got|| where nothing is wanted; NaN anywhere makes it NaN. */

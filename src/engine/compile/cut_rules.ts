@@ -166,12 +166,13 @@ function sums(
   return totals.length === 1 ? totals[0] : { axis, bounds: outs, parts: totals };
 }
 
-/** A convolution (`adjoint`: the gradient of its operand) of one image: channels are axis 1. */
+/** A convolution (`adjoint`: the gradient of its operand). Several images are parts by themselves; of one, channels are axis 1. */
 function convolution(adjoint: boolean): Rule {
   return (site) => {
     const { value: { op, attrs, type: { shape } }, inputs: [x, weight] } = site;
+    if (shape[0] > 1) return planes(site);
     const kernel = joined(weight);
-    if (shape[0] !== 1 || (isCut(x) && x.axis !== 1)) return null;
+    if (isCut(x) && x.axis !== 1) return null;
     const [outputs, inputs] = adjoint ? [1, 0] : [0, 1];
     return sums(op, {
       axis: 1,

@@ -142,6 +142,17 @@ gpuTest("cut: the GPU computes a network by parts as it does whole, on every set
   }
 });
 
+Deno.test("cut: several images are convolved part by part", () => {
+  const [x, weight] = [input("x", f32(3, 2, 9, 8)), input("weight", f32(4, 2, 3, 3))];
+  const out = ops.conv2d(ops.exp(x), weight, { padding: "reflect" });
+  const [slope] = gradients(ops.sumAll(ops.mul(out, out)), [x]);
+  const whole = prepared({ roots: new Map([["out", out], ["slope", slope]]) });
+  const feeds = feedsOf(whole);
+  const cut = cutAbove(4 * 4 * 9 * 8).run(whole);
+  assert.notEqual(cut, whole);
+  assertClose(interpret(cut, feeds), interpret(whole, feeds), 1e-12, "images");
+});
+
 Deno.test("cut: where nothing is too large, the graph is left alone", () => {
   const graph = network("zero");
   assert.equal(cutAbove(room(14)).run(graph), graph);

@@ -41,12 +41,14 @@ async function apply(options: ApplyOptions): Promise<number> {
 
   const { withRuntime } = await import("../runs/surroundings.ts");
   const { loadWeights } = await import("../../weights/store/store.ts");
-  const { generatorSlab } = await import("../../splice/transfer/checkpoint.ts");
+  const { readGenerator } = await import("../../splice/transfer/checkpoint.ts");
   const { applyGenerator } = await import("../../splice/transfer/apply.ts");
-  const slab = generatorSlab((await loadWeights(generator)).tensors, generator);
+  const trained = readGenerator(await loadWeights(generator), generator);
   const picture = await readPicture(image);
   checkSize({ path: out, flag: "--out" }, picture);
-  const rendered = await withRuntime((runtime, memoryLimit) => applyGenerator(runtime, { slab, picture, memoryLimit }));
+  const rendered = await withRuntime((runtime, memoryLimit) =>
+    applyGenerator(runtime, { generator: trained, picture, memoryLimit })
+  );
   await writePicture(out, rendered);
   if (!options.quiet) console.log(`${resolve(out)} is done, ${rendered.width} x ${rendered.height}`);
   return EXIT.done;

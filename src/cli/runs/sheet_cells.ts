@@ -118,7 +118,7 @@ export async function runCell(task: CellTask, options: RunCellOptions): Promise<
       onSteps: (_, progress) => options.onProgress(progress),
       onPreview: () => {},
       async save(state) {
-        const { tensors, metadata } = encodeCheckpoint(state);
+        const { tensors, metadata } = encodeCheckpoint(state, recipe.padding);
         await writeSafetensors(file("checkpoint.safetensors"), tensors, {
           metadata: { ...metadata, seconds: seconds().toFixed(1) },
         });

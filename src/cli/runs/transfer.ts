@@ -3,8 +3,8 @@ import type { Picture } from "../../images/picture.ts";
 import {
   decodeCheckpoint,
   encodeCheckpoint,
-  generatorSlab,
-  unpackGenerator,
+  encodeGenerator,
+  readGenerator,
 } from "../../splice/transfer/checkpoint.ts";
 import { fingerprintOf } from "../../splice/transfer/fingerprint.ts";
 import { megabytes } from "../../splice/transfer/memory.ts";
@@ -25,6 +25,8 @@ export interface Transfer extends TrainingJob, ExtractorFlags {
   readonly structure: string;
   readonly appearance: string;
   readonly recipe: Recipe;
+  /** The recipe's padding was not asked for: what the run begins with has one of its own. */
+  readonly anyPadding?: boolean;
   readonly initGenerator?: string | undefined;
   readonly saveGenerator?: string | undefined;
 }
@@ -39,19 +41,21 @@ export async function runTransfer(transfer: Transfer, voice: Voice): Promise<num
 
 async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSignal): Promise<number> {
   const began = performance.now();
-  const { recipe } = transfer;
-  const picture = (path: string) => readPicture(path, recipe.size);
+  const { size } = transfer.recipe;
+  const picture = (path: string) => readPicture(path, size);
   const structure = await picture(transfer.structure);
   checkSize({ path: transfer.out, flag: "--out" }, structure);
   const appearance = await picture(transfer.appearance);
-  const extractor = await openExtractor(recipe.model, transfer, voice.note);
+  const extractor = await openExtractor(transfer.recipe.model, transfer, voice.note);
   const initial = transfer.initGenerator === undefined
     ? undefined
-    : generatorSlab((await loadWeights(transfer.initGenerator)).tensors, transfer.initGenerator);
+    : readGenerator(await loadWeights(transfer.initGenerator), transfer.initGenerator);
   const checkpoint = await findCheckpoint(transfer, decodeCheckpoint, voice);
+  const begun = transfer.anyPadding ? checkpoint ?? initial : undefined;
+  const recipe = { ...transfer.recipe, padding: begun?.padding ?? transfer.recipe.padding };
   const fingerprint = transfer.checkpoint === undefined
     ? ""
-    : fingerprintOf({ structure, appearance, extractor, recipe, initial });
+    : fingerprintOf({ structure, appearance, extractor, recipe, initial: initial?.slab });
 
   return await withRuntime(async (runtime, memoryLimit) => {
     const trainer = await openTrainer({
@@ -60,7 +64,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
       recipe,
       structure,
       appearance,
-      initial,
+      initial: initial?.slab,
       checkpoint,
       fingerprint,
       memoryLimit,
@@ -91,12 +95,14 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
       voice,
       signal,
       began,
-      encode: encodeCheckpoint,
+      encode: (checkpoint) => encodeCheckpoint(checkpoint, recipe.padding),
       async keep() {
         if (transfer.saveGenerator === undefined) return;
-        await writeSafetensors(transfer.saveGenerator, unpackGenerator(await trainer.slab()), {
-          metadata: { kind: "splice-generator", model: extractor.name, steps: String(recipe.steps) },
-        });
+        const { tensors, metadata } = encodeGenerator(
+          { slab: await trainer.slab(), padding: recipe.padding },
+          { model: extractor.name, steps: String(recipe.steps) },
+        );
+        await writeSafetensors(transfer.saveGenerator, tensors, { metadata });
       },
     });
   });

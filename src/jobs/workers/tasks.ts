@@ -6,7 +6,7 @@ import { decodeImage } from "../../images/decode.ts";
 import { encodeImage } from "../../images/encode.ts";
 import { type Picture, releasePicture } from "../../images/picture.ts";
 import { applyGenerator } from "../../splice/transfer/apply.ts";
-import { generatorSlab } from "../../splice/transfer/checkpoint.ts";
+import { readGenerator } from "../../splice/transfer/checkpoint.ts";
 import { extractFeatures, featureMetadata, layersProblem, wantedLayers } from "../../splice/instruments/features.ts";
 import { paintLook, tooMuch } from "../../splice/instruments/look.ts";
 import { lookProblems } from "../../splice/instruments/look_options.ts";
@@ -26,11 +26,11 @@ const MOST_PATCHES = 3200;
 export async function perform(task: Task, warm: Warm): Promise<void> {
   switch (task.task) {
     case "apply": {
-      const slab = generatorSlab((await loadWeights(task.generator)).tensors, "the job's generator");
+      const generator = readGenerator(await loadWeights(task.generator), "the job's generator");
       return await withPicture(task.picture, async (picture) => {
         refuseLongWebp(picture, task.format);
         const rendered = await warm.withRuntime((runtime, memoryLimit) =>
-          applyGenerator(runtime, { slab, picture, memoryLimit })
+          applyGenerator(runtime, { generator, picture, memoryLimit })
         );
         await writeWhole(task.out, await encodeImage(rendered, task.format));
       });

@@ -10,7 +10,8 @@ import {
   type Checkpoint,
   decodeCheckpoint,
   encodeCheckpoint,
-  unpackGenerator,
+  encodeGenerator,
+  type GeneratorFile,
 } from "../../splice/transfer/checkpoint.ts";
 import { fingerprintOf } from "../../splice/transfer/fingerprint.ts";
 import {
@@ -35,7 +36,7 @@ export interface Training {
     runtime: Runtime,
     options: { readonly checkpoint: Checkpoint | undefined; readonly memoryLimit: number | undefined },
   ): Promise<Trainer>;
-  encode(checkpoint: Checkpoint): { tensors: StateDict; metadata: Record<string, string> };
+  encode(checkpoint: Checkpoint): GeneratorFile;
   /** Null for what is no checkpoint of this kind. */
   decode(tensors: StateDict, metadata: Readonly<Record<string, string>>): Checkpoint | null;
   /** Writes what is kept of the trainer, once all steps are done. */
@@ -68,13 +69,14 @@ async function prepareTransfer({ folder, options: recipe, model, warm }: Ingredi
   return {
     fingerprint,
     open: (runtime, options) => openTrainer({ ...ingredients, ...options, runtime, fingerprint, cache: warm.steps }),
-    encode: encodeCheckpoint,
+    encode: (checkpoint) => encodeCheckpoint(checkpoint, recipe.padding),
     decode: decodeCheckpoint,
     async keep(trainer) {
-      const metadata = { kind: "splice-generator", model: modelName(model), steps: String(recipe.steps) };
-      await writeSafetensors(join(folder, "generator.safetensors"), unpackGenerator(await trainer.slab()), {
-        metadata,
-      });
+      const { tensors, metadata } = encodeGenerator(
+        { slab: await trainer.slab(), padding: recipe.padding },
+        { model: modelName(model), steps: String(recipe.steps) },
+      );
+      await writeSafetensors(join(folder, "generator.safetensors"), tensors, { metadata });
     },
   };
 }

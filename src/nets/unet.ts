@@ -1,10 +1,10 @@
 /**
  * The generator: a U-Net of five levels, trained from scratch for every pair, as a graph over one slab of parameters.
  *
- * An hourglass of channels 16, 32, 64, 128, 128 down and mirrored up, skips of 4; kernels of 3, zero padding, and strides of 2 on the way down. Checkpoints carry the
- * biases that have no effect as zeros. Invariant: the output has the size of the input.
+ * An hourglass of channels 16, 32, 64, 128, 128 down and mirrored up, skips of 4; kernels of 3, and strides of 2 on the way down. Padded with zeros it is the
+ * released one; reflected, results of few steps have no frame. Checkpoints carry the biases that have no effect as zeros. Invariant: the output has the size of the input.
  */
-import { conv2d, type Value } from "../engine/mod.ts";
+import { conv2d, type Padding, type Value } from "../engine/mod.ts";
 import {
   type Convolve,
   countOf,
@@ -18,7 +18,9 @@ import {
 
 const LEVELS = [16, 32, 64, 128, 128].map((channels) => ({ channels, k: 3 }));
 
-export type Generator = Hourglass;
+export interface Generator extends Hourglass {
+  readonly padding: Padding;
+}
 
 /** Where every trained tensor lies in the slab, in the order of checkpoints. */
 export const parameters = layOut(LEVELS, 3);
@@ -38,24 +40,28 @@ export const normalisedChannels = parameters.reduce(
  */
 export const REACH = 192;
 
-export function openGenerator(stateName = "generator"): Generator {
-  return openHourglass(parameters, { levels: LEVELS.length, stateName });
+export function openGenerator(padding: Padding, stateName = "generator"): Generator {
+  return { ...openHourglass(parameters, { levels: LEVELS.length, stateName }), padding };
 }
 
-const convolve: Convolve = (x, weight, halve) => conv2d(x, weight, { stride: halve ? 2 : 1 });
+/** Where a level is down to one row or column there is nothing to reflect: it is padded with zeros. */
+const convolveWith = (padding: Padding): Convolve => (x, weight, halve) => {
+  const [, , height, width] = x.type.shape;
+  return conv2d(x, weight, { stride: halve ? 2 : 1, padding: Math.min(height, width) > 1 ? padding : "zero" });
+};
 
 /** image [3, H, W] -> [3, H, W] in (0, 1), for every H and W. */
 export function generate(net: Generator, image: Value): Value {
-  return throughHourglass(net, image, convolve);
+  return throughHourglass(net, image, convolveWith(net.padding));
 }
 
 /** As `generate`; and what its normalisations came to, [2, normalisedChannels], for `generateKept`. */
 export function generateKeeping(net: Generator, image: Value): { readonly image: Value; readonly kept: Value } {
   const { normalise, kept } = keepNormalisation();
-  return { image: throughHourglass(net, image, convolve, normalise), kept: kept() };
+  return { image: throughHourglass(net, image, convolveWith(net.padding), normalise), kept: kept() };
 }
 
 /** As `generate`, normalised as another image was: so pixels depend only on what is near (`REACH`), and an image may be painted in parts. */
 export function generateKept(net: Generator, image: Value, kept: Value): Value {
-  return throughHourglass(net, image, convolve, withKept(kept));
+  return throughHourglass(net, image, convolveWith(net.padding), withKept(kept));
 }

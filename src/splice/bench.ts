@@ -171,7 +171,7 @@ function compiledStep(shape: VitDescription, size: number, side: number, step: n
   const square = { height: size, width: size };
   const graph: Graph = objective({
     vit: openVit(shape),
-    generator: openGenerator(),
+    generator: openGenerator("reflect"),
     structure: square,
     appearance: square,
     weights: WEIGHTS,

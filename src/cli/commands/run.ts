@@ -43,7 +43,8 @@ async function run(options: RunOptions, command: Command): Promise<number> {
       "--checkpoint": options.checkpoint,
     },
   ));
-  const parsed = parseRecipe(givenRecipe(command, recipeNames));
+  const given = givenRecipe(command, recipeNames);
+  const parsed = parseRecipe(given);
   if (!parsed.ok) problems.push(...parsed.errors.map(({ message }) => asFlag(message)));
   if (problems.length > 0 || !parsed.ok) throw new UsageError(problems);
   const { structure, appearance, out } = options as Required<RunOptions>;
@@ -53,5 +54,7 @@ async function run(options: RunOptions, command: Command): Promise<number> {
     ...(saveGenerator === undefined ? [] : [{ path: saveGenerator, flag: "--save-generator", plain: true }]),
   ]);
   const { runTransfer } = await import("../runs/transfer.ts");
-  return await runTransfer({ ...options, structure, appearance, out, recipe: parsed.recipe }, openVoice(options));
+  const { recipe } = parsed;
+  const anyPadding = given.padding === undefined;
+  return await runTransfer({ ...options, structure, appearance, out, recipe, anyPadding }, openVoice(options));
 }

@@ -12,14 +12,14 @@ export interface Resumable {
   readonly resume?: boolean | undefined;
 }
 
-type Decode = (tensors: StateDict, metadata: Readonly<Record<string, string>>) => Checkpoint | null;
+type Decode<Kind> = (tensors: StateDict, metadata: Readonly<Record<string, string>>) => Kind | null;
 
 /** The checkpoint to go on from. A file that is none is neither read nor replaced. */
-export async function findCheckpoint(
+export async function findCheckpoint<Kind extends Checkpoint>(
   { checkpoint: path, resume }: Resumable,
-  decode: Decode,
+  decode: Decode<Kind>,
   voice: Voice,
-): Promise<Checkpoint | undefined> {
+): Promise<Kind | undefined> {
   if (path === undefined || !(await exists(path))) return undefined;
   const { tensors, metadata } = await loadWeights(path);
   const checkpoint = decode(tensors, metadata);

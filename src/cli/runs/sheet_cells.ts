@@ -126,7 +126,7 @@ export async function runCell(task: CellTask, options: RunCellOptions): Promise<
       onSteps: (_, progress) => options.onProgress(progress),
       onPreview: () => {},
       async save(state) {
-        const { tensors, metadata } = encodeCheckpoint(state);
+        const { tensors, metadata } = encodeCheckpoint(state, recipe.padding);
         await writeSafetensors(file("checkpoint.safetensors"), tensors, {
           metadata: { ...metadata, seconds: seconds().toFixed(1) },
         });
@@ -139,7 +139,7 @@ export async function runCell(task: CellTask, options: RunCellOptions): Promise<
       detail: recipe.detail,
       file: whole,
       runtime,
-      generator: async () => ({ slab: await trainer.slab(), size: undefined }),
+      generator: async () => ({ slab: await trainer.slab(), size: undefined, padding: recipe.padding }),
       memoryLimit,
     });
     if (enlarging === null) {

@@ -263,6 +263,7 @@ const CHOSEN = [
   "entire_every",
   "learning_rate",
   "detail",
+  "padding",
   "blur_probability",
 ] as const satisfies readonly (keyof Recipe)[];
 

@@ -5,13 +5,12 @@
  * a gap nor a step twice.
  */
 import { resolve } from "node:path";
-import type { Checkpoint } from "../../splice/transfer/checkpoint.ts";
+import type { Checkpoint, GeneratorFile } from "../../splice/transfer/checkpoint.ts";
 import { conduct, type Progress } from "../../splice/transfer/conduct.ts";
 import type { Enlarging } from "../../splice/transfer/enlarge.ts";
 import type { Recipe } from "../../splice/transfer/recipe.ts";
 import type { Trainer } from "../../splice/transfer/trainer.ts";
 import { writeSafetensors } from "../../weights/formats/safetensors.ts";
-import type { StateDict } from "../../weights/formats/tensor.ts";
 import { writePicture } from "../files/files.ts";
 import { EXIT } from "../terminal/usage.ts";
 import { durationText } from "../terminal/quantities.ts";
@@ -45,7 +44,7 @@ export interface TrainingRunOptions {
   /** When the command began, as `performance.now()` has it. */
   readonly began: number;
   /** A checkpoint as the content of a safetensors file. */
-  encode(checkpoint: Checkpoint): { tensors: StateDict; metadata: Record<string, string> };
+  encode(checkpoint: Checkpoint): GeneratorFile;
   /** What is kept of a finished training beside the picture. */
   keep?(): Promise<void>;
   /** What becomes of its picture; null or absent where it stays as large as it was painted. */

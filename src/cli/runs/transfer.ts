@@ -5,7 +5,7 @@ import {
   decodeCheckpoint,
   encodeCheckpoint,
   encodeGenerator,
-  generatorSlab,
+  readGenerator,
 } from "../../splice/transfer/checkpoint.ts";
 import { openEnlarging } from "../../splice/transfer/enlarge.ts";
 import { fingerprintOf } from "../../splice/transfer/fingerprint.ts";
@@ -27,6 +27,8 @@ export interface Transfer extends TrainingJob, ExtractorFlags {
   readonly structure: string;
   readonly appearance: string;
   readonly recipe: Recipe;
+  /** The recipe's padding was not asked for: what the run begins with has one of its own. */
+  readonly anyPadding?: boolean;
   readonly initGenerator?: string | undefined;
   readonly saveGenerator?: string | undefined;
 }
@@ -41,19 +43,21 @@ export async function runTransfer(transfer: Transfer, voice: Voice): Promise<num
 
 async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSignal): Promise<number> {
   const began = performance.now();
-  const { recipe } = transfer;
-  const file = await openPhotograph(transfer.structure, recipe.size);
+  const { size, detail } = transfer.recipe;
+  const file = await openPhotograph(transfer.structure, size);
   const structure = file.picture;
-  checkSize({ path: transfer.out, flag: "--out" }, recipe.detail === "none" ? structure : file.size);
-  const appearance = await readPicture(transfer.appearance, recipe.size);
-  const extractor = await openExtractor(recipe.model, transfer, voice.note);
+  checkSize({ path: transfer.out, flag: "--out" }, detail === "none" ? structure : file.size);
+  const appearance = await readPicture(transfer.appearance, size);
+  const extractor = await openExtractor(transfer.recipe.model, transfer, voice.note);
   const initial = transfer.initGenerator === undefined
     ? undefined
-    : generatorSlab((await loadWeights(transfer.initGenerator)).tensors, transfer.initGenerator);
+    : readGenerator(await loadWeights(transfer.initGenerator), transfer.initGenerator);
   const checkpoint = await findCheckpoint(transfer, decodeCheckpoint, voice);
+  const begun = transfer.anyPadding ? checkpoint ?? initial : undefined;
+  const recipe = { ...transfer.recipe, padding: begun?.padding ?? transfer.recipe.padding };
   const fingerprint = transfer.checkpoint === undefined
     ? ""
-    : fingerprintOf({ structure, appearance, extractor, recipe, initial });
+    : fingerprintOf({ structure, appearance, extractor, recipe, initial: initial?.slab });
 
   return await withRuntime(async (runtime, memoryLimit) => {
     const trainer = await openTrainer({
@@ -62,7 +66,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
       recipe,
       structure,
       appearance,
-      initial,
+      initial: initial?.slab,
       checkpoint,
       fingerprint,
       memoryLimit,
@@ -70,8 +74,9 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
     const generator = async () => ({
       slab: await trainer.slab(),
       size: Math.max(structure.width, structure.height),
+      padding: recipe.padding,
     });
-    const enlarging = openEnlarging({ detail: recipe.detail, file, runtime, generator, memoryLimit });
+    const enlarging = openEnlarging({ detail, file, runtime, generator, memoryLimit });
     const { name } = runtime.gpu.info;
     const seen = vitSize(recipe, extractor.vit.native);
     if (runtime.gpu.info.software && recipe.preset === undefined && recipe.steps > QUICK_STEPS) {
@@ -99,7 +104,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
       voice,
       signal,
       began,
-      encode: encodeCheckpoint,
+      encode: (checkpoint) => encodeCheckpoint(checkpoint, recipe.padding),
       enlarging,
       async keep() {
         if (transfer.saveGenerator === undefined) return;

@@ -57,6 +57,10 @@ const MIGRATIONS: readonly string[] = [
   `
   ALTER TABLE jobs ADD COLUMN kind TEXT NOT NULL DEFAULT 'splice' CHECK (kind IN ('splice', 'invert'));
   `,
+  // Before there was a choice, generators were padded with zeros: jobs that wait or are half done go on so.
+  `
+  UPDATE jobs SET options = json_insert(options, '$.padding', 'zero') WHERE kind = 'splice';
+  `,
 ];
 
 export interface Database {

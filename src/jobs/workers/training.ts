@@ -11,6 +11,7 @@ import {
   decodeCheckpoint,
   encodeCheckpoint,
   encodeGenerator,
+  type GeneratorFile,
   type TrainedGenerator,
 } from "../../splice/transfer/checkpoint.ts";
 import { type Enlarging, openEnlarging } from "../../splice/transfer/enlarge.ts";
@@ -41,7 +42,7 @@ export interface Training {
     /** What becomes of its picture in the end; null where it stays as large as it was painted. */
     readonly enlarging: Enlarging | null;
   }>;
-  encode(checkpoint: Checkpoint): { tensors: StateDict; metadata: Record<string, string> };
+  encode(checkpoint: Checkpoint): GeneratorFile;
   /** Null for what is no checkpoint of this kind. */
   decode(tensors: StateDict, metadata: Readonly<Record<string, string>>): Checkpoint | null;
   /** Writes what is kept of the trainer, once all steps are done. */
@@ -67,7 +68,7 @@ export function prepareTraining(
 }
 
 async function prepareTransfer({ folder, options: recipe, model, warm }: Ingredients<Recipe>): Promise<Training> {
-  const { size, detail } = recipe;
+  const { size, detail, padding } = recipe;
   const file = await openPictureFile(await Deno.readFile(join(folder, "structure")), {
     label: "structure",
     longest: size,
@@ -77,7 +78,7 @@ async function prepareTransfer({ folder, options: recipe, model, warm }: Ingredi
   const ingredients = { structure, appearance, extractor: await warm.extractor(model), recipe };
   const fingerprint = fingerprintOf(ingredients);
   async function generatorOf(trainer: Trainer): Promise<TrainedGenerator> {
-    return { slab: await trainer.slab(), size: Math.max(structure.width, structure.height) };
+    return { slab: await trainer.slab(), size: Math.max(structure.width, structure.height), padding };
   }
   return {
     fingerprint,
@@ -87,7 +88,7 @@ async function prepareTransfer({ folder, options: recipe, model, warm }: Ingredi
       const generator = () => generatorOf(trainer);
       return { trainer, enlarging: openEnlarging({ detail, file, runtime, generator, memoryLimit }) };
     },
-    encode: encodeCheckpoint,
+    encode: (checkpoint) => encodeCheckpoint(checkpoint, padding),
     decode: decodeCheckpoint,
     async keep(trainer) {
       const about = { model: modelName(model), steps: String(recipe.steps) };

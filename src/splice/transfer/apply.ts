@@ -19,9 +19,9 @@ export interface Rendering {
 
 /** G(picture). @throws EngineError with a size that fits, if this one does not. */
 export async function applyGenerator(runtime: Runtime, options: Rendering): Promise<Picture> {
-  const { width, height, data } = options.picture;
+  const { generator: { slab, padding }, picture: { width, height, data } } = options;
   const plan = (h: number, w: number) => {
-    const image = generate(openGenerator("applied"), input("picture", f32(3, h, w)));
+    const image = generate(openGenerator(padding, "applied"), input("picture", f32(3, h, w)));
     const roots = new Map([["image", image]]);
     return tryPlan(() => compile(`apply ${w}x${h}`, { roots }, { profile: runtime.gpu.profile }));
   };
@@ -37,7 +37,7 @@ export async function applyGenerator(runtime: Runtime, options: Rendering): Prom
       planAt: (size) => plan(Math.ceil(height * size / longest), Math.ceil(width * size / longest)).memory,
     }],
   });
-  runtime.writeState("applied", options.generator.slab);
+  runtime.writeState("applied", slab);
   const [program] = await runtime.load([compiled!.step]);
   await runtime.run(program, new Map([["picture", data]]));
   return { width, height, data: (await runtime.readOutput(program, "image")) as Float32Array<ArrayBuffer> };
@@ -61,7 +61,7 @@ export async function renderWhole(runtime: Runtime, options: WholeRendering): Pr
   const { generator, full, onShare } = options;
   const { width, height } = full;
   runtime.writeState("applied", generator.slab);
-  const kept = await keptOf(runtime, options.picture);
+  const kept = await keptOf(runtime, options);
   const { size, step } = windowFor(runtime, options);
   const [program] = await runtime.load([step]);
   const across = windowsAlong(width, size.width);
@@ -90,8 +90,11 @@ export async function renderWhole(runtime: Runtime, options: WholeRendering): Pr
 }
 
 /** What the normalisations of the small picture came to: see `generateKeeping`. The generator is loaded. */
-async function keptOf(runtime: Runtime, { width, height, data }: Picture): Promise<Float32Array> {
-  const { kept } = generateKeeping(openGenerator("applied"), input("picture", f32(3, height, width)));
+async function keptOf(
+  runtime: Runtime,
+  { generator: { padding }, picture: { width, height, data } }: Rendering,
+): Promise<Float32Array> {
+  const { kept } = generateKeeping(openGenerator(padding, "applied"), input("picture", f32(3, height, width)));
   const { step } = compile(`keep ${width}x${height}`, { roots: new Map([["kept", kept]]) }, {
     profile: runtime.gpu.profile,
   });
@@ -107,13 +110,16 @@ const MOST_WINDOW = 2 << 20;
 const LEAST_SIDE = 2 * REACH + STRIDES;
 
 /** The largest window that the device has room for, and its program. @throws EngineError if there is none */
-function windowFor(runtime: Runtime, { full, memoryLimit = Infinity, windowPixels = MOST_WINDOW }: WholeRendering) {
+function windowFor(
+  runtime: Runtime,
+  { generator: { padding }, full, memoryLimit = Infinity, windowPixels = MOST_WINDOW }: WholeRendering,
+) {
   const { profile, limits: { bindingBytes } } = runtime.gpu;
   for (let pixels = windowPixels;;) {
     const height = sideOf(full.height, pixels / sideOf(full.width, Math.sqrt(pixels)));
     const size = { width: sideOf(full.width, pixels / height), height };
     const image = generateKept(
-      openGenerator("applied"),
+      openGenerator(padding, "applied"),
       input("picture", f32(3, size.height, size.width)),
       input("kept", f32(2, normalisedChannels)),
     );

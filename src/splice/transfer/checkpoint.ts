@@ -7,8 +7,8 @@
  */
 import { parameterCount, parameters } from "../../nets/unet.ts";
 import { checkGenerator, generatorShapes } from "../../weights/formats/generator_names.ts";
-import type { HostTensor, StateDict } from "../../weights/formats/tensor.ts";
-import { type RandomStream, type Runtime, sizeOf } from "../../engine/mod.ts";
+import { type HostTensor, type StateDict, WeightsError } from "../../weights/formats/tensor.ts";
+import { type Padding, type RandomStream, type Runtime, sizeOf } from "../../engine/mod.ts";
 
 const MOMENTS = ["adam.first", "adam.second"] as const;
 
@@ -98,18 +98,6 @@ export async function readTrained(
   };
 }
 
-/** A checkpoint as the content of a safetensors file. */
-export function encodeCheckpoint(checkpoint: Checkpoint): { tensors: StateDict; metadata: Record<string, string> } {
-  const tensors = new Map(unpackGenerator(checkpoint.slab));
-  for (const [i, data] of [checkpoint.first, checkpoint.second].entries()) {
-    tensors.set(MOMENTS[i], { shape: [data.length], data });
-  }
-  return {
-    tensors,
-    metadata: { kind: "splice-checkpoint", step: String(checkpoint.step), fingerprint: checkpoint.fingerprint },
-  };
-}
-
 /** Tensors, and what stands beside them: the content of a safetensors file. */
 export interface GeneratorFile {
   readonly tensors: StateDict;
@@ -121,17 +109,34 @@ export interface TrainedGenerator {
   readonly slab: Float32Array;
   /** The longest side that it was trained at, in pixels; undefined where its file does not say, as older ones do not. */
   readonly size: number | undefined;
+  /** How its convolutions are padded. */
+  readonly padding: Padding;
 }
 
 /** A generator's file. `metadata`: what else is to be known of it. */
-export function encodeGenerator({ slab, size }: TrainedGenerator, metadata: Record<string, string>): GeneratorFile {
+export function encodeGenerator(
+  { slab, size, padding }: TrainedGenerator,
+  metadata: Record<string, string>,
+): GeneratorFile {
   const trained = size === undefined ? {} : { size: String(size) };
-  return { tensors: unpackGenerator(slab), metadata: { kind: "splice-generator", ...metadata, ...trained } };
+  return { tensors: unpackGenerator(slab), metadata: { kind: "splice-generator", ...metadata, ...trained, padding } };
 }
 
-/** The generator in a file of its own, or in a checkpoint. @throws WeightsError naming `label` if it is neither. */
-export function readGenerator({ tensors, metadata }: GeneratorFile, label: string): TrainedGenerator {
-  return { slab: generatorSlab(tensors, label), size: trainedSize(metadata) };
+/** A checkpoint as the content of a safetensors file. */
+export function encodeCheckpoint(checkpoint: Checkpoint, padding: Padding): GeneratorFile {
+  const tensors = new Map(unpackGenerator(checkpoint.slab));
+  for (const [i, data] of [checkpoint.first, checkpoint.second].entries()) {
+    tensors.set(MOMENTS[i], { shape: [data.length], data });
+  }
+  return {
+    tensors,
+    metadata: {
+      kind: "splice-checkpoint",
+      step: String(checkpoint.step),
+      padding,
+      fingerprint: checkpoint.fingerprint,
+    },
+  };
 }
 
 function trainedSize({ size = "", fingerprint = "" }: Readonly<Record<string, string>>): number | undefined {
@@ -141,24 +146,40 @@ function trainedSize({ size = "", fingerprint = "" }: Readonly<Record<string, st
 }
 
 /**
- * The slab of a generator file, or of a checkpoint, which holds one among other things.
- * @throws WeightsError naming `label` if it is neither.
+ * The generator in a file of its own, or in a checkpoint, which holds one among other things.
+ * @throws WeightsError naming `label` if it is neither, or padded in a way that is not known here.
  */
-export function generatorSlab(tensors: StateDict, label: string): Float32Array {
+export function readGenerator({ tensors, metadata }: GeneratorFile, label: string): TrainedGenerator {
   const generator = new Map(tensors);
   for (const name of MOMENTS) generator.delete(name);
   checkGenerator(generator, label);
-  return packGenerator(generator);
+  const padding = paddingIn(metadata);
+  if (padding === null) {
+    throw new WeightsError(
+      `Cannot use ${label}: its padding is ${metadata.padding}, and known are zero and reflect. A newer version of splice is needed.`,
+    );
+  }
+  return { slab: packGenerator(generator), size: trainedSize(metadata), padding };
 }
 
-/** Reads a checkpoint back; null where the file is none. */
-export function decodeCheckpoint(tensors: StateDict, metadata: Readonly<Record<string, string>>): Checkpoint | null {
+/** What a file does not say is zero, as in the released code and in files from before there was a choice; null where it says what is not known. */
+function paddingIn({ padding = "zero" }: GeneratorFile["metadata"]): Padding | null {
+  return padding === "zero" || padding === "reflect" ? padding : null;
+}
+
+/** Reads a checkpoint back, and its generator's padding; null where the file is none. */
+export function decodeCheckpoint(
+  tensors: StateDict,
+  metadata: GeneratorFile["metadata"],
+): Checkpoint & Pick<TrainedGenerator, "padding"> | null {
   const [first, second] = MOMENTS.map((name) => tensors.get(name)?.data);
   const step = Number(metadata.step);
+  const padding = paddingIn(metadata);
   if (
-    metadata.kind !== "splice-checkpoint" || [...generatorShapes().keys()].some((name) => !tensors.has(name)) ||
+    padding === null || metadata.kind !== "splice-checkpoint" ||
+    [...generatorShapes().keys()].some((name) => !tensors.has(name)) ||
     first?.length !== parameterCount || second?.length !== parameterCount ||
     !Number.isInteger(step)
   ) return null;
-  return { step, slab: packGenerator(tensors), first, second, fingerprint: metadata.fingerprint ?? "" };
+  return { step, slab: packGenerator(tensors), first, second, padding, fingerprint: metadata.fingerprint ?? "" };
 }

@@ -24,6 +24,7 @@ const LEFT_OUT: readonly (keyof Recipe)[] = [
   "preview_every",
   "vit_side",
   "vit_longest",
+  "padding",
 ];
 
 /** A picture may come as text that holds what its numbers depend on: where many runs share it. */
@@ -47,6 +48,7 @@ export function fingerprintOf({ structure, appearance, extractor, recipe, initia
     ...Object.fromEntries(recipeNames.filter((name) => !LEFT_OUT.includes(name)).map((name) => [name, recipe[name]])),
     vit_side: seen.side,
     vit_longest: seen.longest,
+    ...(recipe.padding === "zero" ? {} : { padding: recipe.padding }), // so that what is from before there was a choice is still of the same run
   });
 }
 
@@ -112,7 +114,7 @@ const Fields = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()
 
 function fieldsOf(fingerprint: string): z.infer<typeof Fields> {
   try {
-    return Fields.parse(JSON.parse(fingerprint));
+    return { padding: "zero", ...Fields.parse(JSON.parse(fingerprint)) };
   } catch {
     return {};
   }

@@ -44,6 +44,9 @@ export const recipeSchema = z.strictObject({
     "the whole picture counts at each step divisible by this",
   ),
   learning_rate: z.number().min(1e-7).max(1).default(2e-3).describe("step size of Adam"),
+  padding: z.enum(["reflect", "zero"]).default("reflect").describe(
+    "what the generator's convolutions see outside the picture: its reflection, or zero as in the released code, which leaves a frame on results of few steps",
+  ),
   vit_side: z.number().int().min(16).max(2048).optional().describe(
     "short side of what the extractor sees, in pixels (default: the model's native size; of DINOv2 and DINOv3, 28 patches)",
   ),
@@ -89,7 +92,7 @@ export const recipeNames = Object.keys(recipeSchema.shape) as readonly RecipeNam
 /** What each preset sets; options given beside it win. */
 export const presets: Readonly<Record<Preset, Readonly<Partial<Recipe>>>> = {
   quick: { model: "splice-tiny8", size: 170, steps: 300, vit_side: 96 },
-  paper: { model: "dino-vitb8", steps: 2000 },
+  paper: { model: "dino-vitb8", steps: 2000, padding: "zero" },
 };
 
 /** Completes and checks options, as `parseOptions` does; what is absent takes its value from the preset if there is one, else its default. */

@@ -40,7 +40,7 @@ export function stepCompiler(
 ) {
   const { side, longest } = vitSize(recipe, description.native);
   const vit = openVit(description);
-  const generator = openGenerator();
+  const generator = openGenerator(recipe.padding);
   function make(terms: readonly Term[], crops: CropSides | null): Compiled {
     const name = `step ${terms.join("+")}${crops ? ` ${crops.structure}/${crops.appearance}` : ""}`;
     const graph = terms.length === 0 ? idleStep() : objective(
@@ -61,7 +61,17 @@ export function stepCompiler(
     return { prelude: compiled.prelude, step: withAdam(compiled.step, ADAM) };
   }
   const sides = [structure, appearance].map(({ width, height }) => [width, height]);
-  const kind = ["transfer", description, profile, sides, side, longest, recipe.resize, weightsOf(recipe)];
+  const kind = [
+    "transfer",
+    description,
+    profile,
+    sides,
+    side,
+    longest,
+    recipe.resize,
+    recipe.padding,
+    weightsOf(recipe),
+  ];
   return (terms: readonly Term[], crops: CropSides | null): Compiled =>
     compileOnce(cache, [...kind, terms, crops], () => make(terms, crops));
 }

@@ -140,7 +140,9 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     async render() {
       if (!renderer) {
         const image = imageState("structure", structure);
-        const { step } = compile("render", { roots: new Map([["image", generate(openGenerator(), image)]]) }, {
+        const { step } = compile("render", {
+          roots: new Map([["image", generate(openGenerator(recipe.padding), image)]]),
+        }, {
           profile: runtime.gpu.profile,
         });
         [renderer] = await runtime.load([step]);

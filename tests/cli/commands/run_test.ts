@@ -6,6 +6,7 @@ import { atDesk, jsonLines, pair, small } from "../../support/cli/desk.ts";
 import { stopAndGoOn } from "../../support/cli/interruption.ts";
 import { gpuTest } from "../../support/engine/gpu.ts";
 import { tinyPicture } from "../../support/splice/tiny.ts";
+import { readSafetensors, writeSafetensors } from "../../../src/weights/formats/safetensors.ts";
 
 gpuTest("cli: run with every option, then apply at an odd size", () =>
   atDesk(async ({ folder, splice, has }) => {
@@ -100,6 +101,62 @@ gpuTest("cli: run with every option, then apply at an odd size", () =>
     const left = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.endsWith(".part"));
     assert.deepEqual(left, [], "nothing half-written is left");
   }));
+
+gpuTest(
+  "cli: a generator's padding is written down, and kept by what goes on from it and by apply",
+  () =>
+    atDesk(async ({ folder, splice }) => {
+      const read = (name: string) => readSafetensors(`${folder}/${name}.safetensors`);
+      const run = async (...args: string[]) => {
+        const { code, err } = await splice("run", ...pair, ...small, "--out", "r.png", "--quiet", ...args);
+        assert.equal(code, 0, err);
+      };
+      const apply = async (name: string) => {
+        const { code, err } = await splice(
+          "apply",
+          "--generator",
+          `${name}.safetensors`,
+          "--image",
+          "b.png",
+          "--out",
+          "b2.png",
+        );
+        assert.equal(code, 0, err);
+        return Deno.readFileSync(`${folder}/b2.png`);
+      };
+      const short = ["--steps", "2", "--checkpoint", "c.safetensors"];
+      await run(...short, "--padding", "zero", "--save-generator", "g.safetensors");
+      const [generator, checkpoint] = [await read("g"), await read("c")];
+      assert.deepEqual([generator.metadata.padding, checkpoint.metadata.padding], ["zero", "zero"]);
+      // A run from before there was a choice goes on as it was, and so does what begins with a generator.
+      const { padding: _, ...former } = checkpoint.metadata;
+      await writeSafetensors(`${folder}/c.safetensors`, checkpoint.tensors, { metadata: former });
+      await run("--steps", "3", "--checkpoint", "c.safetensors", "--resume");
+      assert.equal((await read("c")).metadata.padding, "zero");
+      const other = await splice(
+        "run",
+        ...pair,
+        ...small,
+        "--out",
+        "r.png",
+        ...short,
+        "--resume",
+        "--padding",
+        "reflect",
+      );
+      assert.equal(other.code, 1);
+      assert.match(other.err, /another run \(padding is reflect, was zero\)/);
+      await run("--steps", "1", "--init-generator", "g.safetensors", "--save-generator", "h.safetensors");
+      assert.equal((await read("h")).metadata.padding, "zero");
+      await run("--steps", "1", "--save-generator", "h.safetensors");
+      assert.equal((await read("h")).metadata.padding, "reflect");
+      const was = await apply("g");
+      await writeSafetensors(`${folder}/g.safetensors`, generator.tensors);
+      assert.deepEqual(await apply("g"), was, "a file that does not say is padded with zeros");
+      await writeSafetensors(`${folder}/g.safetensors`, generator.tensors, { metadata: { padding: "reflect" } });
+      assert.notDeepEqual(await apply("g"), was);
+    }),
+);
 
 gpuTest(
   "cli: Ctrl-C saves the checkpoint; --resume gives the bytes of a run that never stopped",

@@ -123,6 +123,8 @@ interface ConvCase {
   readonly size: number;
   readonly stride: number;
   readonly padding: Padding;
+  /** The gradient can be read four words at a time. */
+  readonly aligned?: boolean;
 }
 
 function outSide(side: number, c: ConvCase): number {
@@ -212,6 +214,11 @@ const convCases: readonly ConvCase[] = [
   { inner: 3, outer: 5, height: 2, width: 2, size: 3, stride: 1, padding: "reflect" },
   { inner: 4, outer: 16, height: 9, width: 41, size: 3, stride: 1, padding: "reflect", batch: 2 },
   { inner: 5, outer: 20, height: 10, width: 13, size: 3, stride: 2, padding: "reflect" },
+  { inner: 18, outer: 3, height: 3, width: 5, size: 3, stride: 1, padding: "reflect" },
+  { inner: 9, outer: 6, height: 4, width: 6, size: 3, stride: 1, padding: "reflect", batch: 2, aligned: true },
+  { inner: 16, outer: 20, height: 17, width: 64, size: 3, stride: 1, padding: "reflect", aligned: true },
+  { inner: 4, outer: 8, height: 2, width: 7, size: 3, stride: 1, padding: "reflect" },
+  { inner: 4, outer: 8, height: 7, width: 2, size: 3, stride: 2, padding: "reflect" },
   { inner: 4, outer: 16, height: 11, width: 14, size: 5, stride: 1, padding: "zero" },
   { inner: 4, outer: 5, height: 3, width: 12, size: 5, stride: 1, padding: "reflect" },
   { inner: 3, outer: 16, height: 14, width: 9, size: 5, stride: 2, padding: "reflect" },
@@ -228,7 +235,7 @@ function runs(profile: Profile, { size, stride, padding }: ConvCase): boolean {
     case "portable":
       return size <= 3 || (size === 5 && padding === "reflect");
     case "workgroup":
-      return padding === "zero" ? size === 3 : size === 7 && stride === 2;
+      return size === 3 || (padding === "reflect" && size === 7 && stride === 2);
   }
 }
 
@@ -242,7 +249,7 @@ function tensors(c: ConvCase) {
   return {
     x: noise([batch, c.inner, c.height, c.width], 1, 3),
     weight: noise([c.outer, c.inner, c.size, c.size], 2, 5),
-    gradient: noise([batch, c.outer, outSide(c.height, c), outSide(c.width, c)], 3, 2),
+    gradient: noise([batch, c.outer, outSide(c.height, c), outSide(c.width, c)], 3, c.aligned ? 4 : 2),
   };
 }
 

@@ -321,10 +321,10 @@ Deno.test("store: a file of a newer version, or of another kind, is refused and 
     const raw = new DatabaseSync(path);
     raw.exec("PRAGMA user_version = 99");
     raw.close();
-    assert.throws(() => openStore(path), /newer version of splice \(schema 99, this one knows 2\); use that version/);
+    assert.throws(() => openStore(path), /newer version of splice \(schema 99, this one knows 3\); use that version/);
     const again = new DatabaseSync(path);
     assert.deepEqual({ ...again.prepare("PRAGMA user_version").get() }, { user_version: 99 });
-    again.exec("PRAGMA user_version = 2");
+    again.exec("PRAGMA user_version = 3");
     again.close();
     Deno.writeTextFileSync(`${folder}/other`, "this is no database at all, but a text".repeat(100));
     assert.throws(() => openStore(`${folder}/other`), /Cannot open the job store .*other: file is not a database/);
@@ -346,6 +346,10 @@ Deno.test("store: a database of the former schema opens, and its jobs are transf
       [id(3), "splice", "queued", 0],
     ]);
     assert.deepEqual(jobs.map(({ options }) => [options.model, options.steps]), Array(3).fill(["splice-tiny8", 100]));
+    assert.ok(
+      jobs.every(({ options }) => "padding" in options && options.padding === "zero"),
+      "as when they were asked for",
+    );
     assert.equal(jobs[0].urls.generator, `/v1/jobs/${id(1)}/generator`);
     const names = store.events(id(1), { after: 0, limit: 10 }).map(({ name }) => name);
     assert.deepEqual(names, ["queued", "started", "progress", "succeeded"]);

@@ -88,9 +88,9 @@ Deno.test("enlarging: it tells how long it still takes, and ends when it is told
 Deno.test("enlarging: generators say how large they were trained, by their files or as checkpoints of any run", () => {
   const slab = new Float32Array(parameterCount);
   const of = (metadata: Record<string, string>) =>
-    readGenerator({ ...encodeGenerator({ slab, size: undefined }, {}), metadata }, "it").size;
-  const { metadata } = encodeGenerator({ slab, size: 170 }, { model: "m", steps: "3" });
-  assert.deepEqual(metadata, { kind: "splice-generator", model: "m", steps: "3", size: "170" });
+    readGenerator({ ...encodeGenerator({ slab, size: undefined, padding: "zero" }, {}), metadata }, "it").size;
+  const { metadata } = encodeGenerator({ slab, size: 170, padding: "zero" }, { model: "m", steps: "3" });
+  assert.deepEqual(metadata, { kind: "splice-generator", model: "m", steps: "3", size: "170", padding: "zero" });
   assert.equal(of({ ...metadata }), 170);
   assert.equal(of({ kind: "splice-generator" }), undefined, "from before it was said");
   const run = { appearance: tinyPicture(9, 9, 2), extractor: tinyExtractor, recipe: recipe() };

@@ -34,12 +34,13 @@ const defaults = {
   weight_entire_ssim: 1,
   entire_every: 75,
   learning_rate: 0.002,
+  padding: "reflect",
   resize: "bilinear",
   blur_probability: 0.5,
   preview_every: 50,
 };
 
-Deno.test("recipe: without options it is the published method", () => {
+Deno.test("recipe: without options it is the published method, but for its padding", () => {
   assert.deepEqual(accepted({}), defaults);
   assert.deepEqual(accepted({ steps: undefined }), defaults);
 });
@@ -52,6 +53,10 @@ Deno.test("recipe: options given win over the preset, the preset over defaults",
     preset: "quick",
     steps: 7,
   });
+  const paddings = [{}, { preset: "quick" }, { preset: "paper" }, { preset: "paper", padding: "reflect" }].map((
+    input,
+  ) => accepted(input).padding);
+  assert.deepEqual(paddings, ["reflect", "reflect", "zero", "reflect"]);
 });
 
 Deno.test("recipe: a recipe's own JSON gives the same recipe", () => {
@@ -84,6 +89,7 @@ Deno.test("recipe: wrong values are all reported at once, each with what is want
     seed: 1.5,
     size: 8,
     augment: "perhaps",
+    padding: "same",
     resize: "cubic",
     blur_probability: 2,
     weight_cls: "",
@@ -94,6 +100,7 @@ Deno.test("recipe: wrong values are all reported at once, each with what is want
     seed: "Cannot use seed = 1.5: it must be a whole number from 0 to 4294967295",
     size: "Cannot use size = 8: it must be a whole number from 32 to 8192",
     augment: 'Cannot use augment = "perhaps": it must be true or false',
+    padding: 'Cannot use padding = "same": it must be reflect or zero',
     resize: 'Cannot use resize = "cubic": it must be bilinear or bicubic',
     blur_probability: "Cannot use blur_probability = 2: it must be a number from 0 to 1",
     weight_cls: 'Cannot use weight_cls = "": it must be a number from 0 to 1000000',

@@ -25,7 +25,9 @@ Deno.test("step cache: transfers share a step unless its program is another", ()
   for (const same of [{ seed: 9 }, { steps: 99 }, { learning_rate: 0.1 }, { blur_probability: 0 }, { vit_side: 32 }]) {
     assert.equal(plan(same), first, JSON.stringify(same));
   }
-  for (const other of [{ weight_id: 2 }, { augment: false }, { resize: "bicubic" }, { vit_side: 24 }]) {
+  for (
+    const other of [{ weight_id: 2 }, { augment: false }, { resize: "bicubic" }, { vit_side: 24 }, { padding: "zero" }]
+  ) {
     assert.notEqual(plan(other), first, JSON.stringify(other));
   }
   assert.notEqual(plan({}, { structure: appearance, appearance: structure }), first);

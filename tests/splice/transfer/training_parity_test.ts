@@ -21,6 +21,7 @@ for (const one of await cases<TrainingCase>("training")) {
       entire_every: said.entire_every,
       vit_side: said.side,
       vit_longest: said.longest,
+      padding: said.padding ?? "zero",
     });
     assert.ok(parsed.ok);
     const initial = await one.generator();

@@ -7,9 +7,10 @@ import { openVit } from "../../../src/nets/vit.ts";
 import {
   decodeCheckpoint,
   encodeCheckpoint,
+  encodeGenerator,
   freshSlab,
-  generatorSlab,
   packGenerator,
+  readGenerator,
   unpackGenerator,
 } from "../../../src/splice/transfer/checkpoint.ts";
 import { fingerprintChanges, fingerprintOf } from "../../../src/splice/transfer/fingerprint.ts";
@@ -40,13 +41,17 @@ gpuTest("training: a run that goes on from a checkpoint gives the bytes of one t
   }));
   const first = await withTrainer({}, async (trainer) => {
     const reports = await trainTo(trainer, 3);
-    const { tensors, metadata } = encodeCheckpoint(await trainer.checkpoint());
+    const { tensors, metadata } = encodeCheckpoint(await trainer.checkpoint(), "reflect");
     return { reports, file: encodeSafetensors(tensors, { metadata }) };
   });
   const { tensors, metadata } = decodeSafetensors(first.file, "checkpoint");
   const checkpoint = decodeCheckpoint(tensors, metadata)!;
   assert.equal(checkpoint.step, 3);
-  assert.deepEqual(generatorSlab(tensors, "checkpoint"), checkpoint.slab);
+  assert.deepEqual(readGenerator({ tensors, metadata }, "checkpoint"), {
+    slab: checkpoint.slab,
+    size: 52,
+    padding: "reflect",
+  });
   const second = await withTrainer({ checkpoint, recipe: recipe({ steps: 9 }) }, async (trainer) => ({
     reports: await trainTo(trainer, 6),
     end: await trainer.checkpoint(),
@@ -142,7 +147,7 @@ const usual: Weights = { global_cls: 10, global_ssim: 1, global_id: 1, entire_ss
 function stepPrograms(weights: Weights, step: number, crops: { structure: number; appearance: number } | null) {
   const options = {
     vit: openVit(tinyExtractor.vit),
-    generator: openGenerator(),
+    generator: openGenerator("reflect"),
     structure: { width: 52, height: 44 },
     appearance: { width: 40, height: 48 },
     weights,
@@ -180,9 +185,26 @@ Deno.test("checkpoint: a slab survives files bit for bit, and what is no checkpo
   assert.deepEqual(packGenerator(unpackGenerator(slab)), slab);
   assert.equal(decodeCheckpoint(unpackGenerator(slab), {}), null);
   assert.throws(
-    () => generatorSlab(tinyExtractor.tensors, "vit"),
+    () => readGenerator({ tensors: tinyExtractor.tensors, metadata: {} }, "vit"),
     /^WeightsError: Cannot use vit: it is not a generator/,
   );
+});
+
+Deno.test("checkpoint: what a file does not say of its padding is zero, and what is not known is refused", () => {
+  const slab = freshSlab(randomStream(3));
+  const { tensors, metadata } = encodeGenerator({ slab, size: undefined, padding: "reflect" }, { steps: "7" });
+  assert.deepEqual(metadata, { kind: "splice-generator", steps: "7", padding: "reflect" });
+  const paddingOf = (metadata: Record<string, string>) => readGenerator({ tensors, metadata }, "g").padding;
+  assert.deepEqual([paddingOf({ ...metadata }), paddingOf({})], ["reflect", "zero"]);
+  assert.throws(() => paddingOf({ padding: "same" }), /^WeightsError: Cannot use g: its padding is same, .* newer/);
+  const state = { step: 1, slab, first: slab, second: slab, fingerprint: "" };
+  for (const padding of ["zero", "reflect"] as const) {
+    const { tensors, metadata } = encodeCheckpoint(state, padding);
+    assert.deepEqual(decodeCheckpoint(tensors, metadata), { ...state, padding });
+    const { padding: _, ...former } = metadata;
+    assert.equal(decodeCheckpoint(tensors, former)?.padding, "zero");
+    assert.equal(decodeCheckpoint(tensors, { ...former, padding: "same" }), null);
+  }
 });
 
 Deno.test("fingerprint: what changes the numbers changes it, and nothing else does", () => {
@@ -207,6 +229,10 @@ Deno.test("fingerprint: what changes the numbers changes it, and nothing else do
     "vit_longest",
   ]);
   assert.ok(fingerprintChanges("", was).length > 5);
+  const zero = fingerprintOf({ ...base, recipe: recipe({ padding: "zero" }) });
+  assert.ok(!zero.includes("padding"), "what does not say is of zeros: so were all runs before there was a choice");
+  assert.deepEqual(fingerprintChanges(zero, was), ["padding is reflect, was zero"]);
+  assert.deepEqual(fingerprintChanges(was, zero), ["padding is zero, was reflect"]);
 });
 
 Deno.test("pace: the time left ignores steps in which kernels were compiled", () => {

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { randomStream } from "../../../src/engine/mod.ts";
 import { decodeImage } from "../../../src/images/decode.ts";
 import type { Picture } from "../../../src/images/picture.ts";
-import { freshSlab, generatorSlab } from "../../../src/splice/transfer/checkpoint.ts";
+import { freshSlab, readGenerator } from "../../../src/splice/transfer/checkpoint.ts";
 import type { Extractor } from "../../../src/splice/transfer/extractor.ts";
 import { readSafetensors } from "../../../src/weights/formats/safetensors.ts";
 import { loadVit } from "../../../src/weights/store/store.ts";
@@ -30,6 +30,8 @@ export interface TrainingCase {
   readonly mean_of_last_10: number;
   readonly spread_of_last_10: number;
   /** Of cases whose generator is drawn from a seed, and whose gradient is a sample of it. */
+  /** Where the case does not say: zero. */
+  readonly padding?: "reflect";
   readonly generator_seed?: number;
   readonly generator_sha256?: string;
   readonly gradient_stride?: number;
@@ -87,7 +89,7 @@ async function openCase(folder: URL): Promise<Case<FeaturesCase | TrainingCase>>
     picture: async (name) => await decodeImage(await Deno.readFile(path(`${name}.png`)), { label: name }),
     async generator() {
       const file = own("generator.safetensors");
-      if (file) return generatorSlab((await readSafetensors(file)).tensors, file);
+      if (file) return readGenerator(await readSafetensors(file), file).slab;
       return freshSlab(randomStream(said.generator_seed, 1));
     },
   };

@@ -6,7 +6,8 @@
  * o counts output channels, i input channels, (ky, kx) the taps of a k x k kernel, p = (k - 1) / 2; outside, x is zero or
  * reflected without repeating the edge. Sizes, channel counts and the strides of the weight are parameters, so that all
  * layers share a few texts: the adjoint of stride 1 with zero padding is itself a convolution, with the two channel axes of
- * the weight exchanged and its taps in reverse, and has the very text of the forward kernel.
+ * the weight exchanged and its taps in reverse, and has the very text of the forward kernel. That of stride 1 with reflection
+ * is one too, if its kernel is 3 x 3: then a tap has at most one pixel of each row and column outside to look after ("fold").
  */
 import type { Chain, Kernel, Profile } from "../../ir/program.ts";
 import { type Layout, sizeOf } from "../../ir/type.ts";
@@ -66,9 +67,10 @@ export function convInputGradientKernel(shape: ConvInputGradientShape): Kernel {
   checkConv(shape.out, shape.weight, shape.gradient, shape.stride, shape.padding);
   const [, inner, size] = shape.weight.shape;
   const taps = size * size;
-  const plain = shape.stride === 1 && shape.padding === "zero";
+  const plain = shape.stride === 1 && (shape.padding === "zero" || size === 3);
   return gatherKernel({
     ...shape,
+    padding: plain && shape.padding === "reflect" ? "fold" : shape.padding,
     name: "conv_input_gradient",
     source: shape.gradient,
     size,

@@ -38,7 +38,8 @@ var<workgroup> held: array<array<vec4f, ${channels / 4}>, ${DIRECT_LANES}>;
 
 export function directBody(g: Gather, channels: number, apply: Apply): string {
   const quads = inQuads(g);
-  const zero = g.padding === "zero";
+  const folds = g.padding === "fold";
+  const zero = g.padding !== "reflect";
   const [rows, columns, sums] = [range(3), range(6), range(channels)];
   const place = (at: string, side: string) => zero ? `clamp(${at}, 0, p.${side} - 1)` : reflect(at, side);
   // Columns x - 1 … x + 4; in quads only the two at the ends can lie outside.
@@ -51,9 +52,22 @@ export function directBody(g: Gather, channels: number, apply: Apply): string {
       : edge(k)
       ? `select(0.0, ${word(row, k)}, in_row${row} && in_column${k})`
       : `select(0.0, ${word(row, k)}, in_row${row})`;
+  const four = (row: number, first: number) => `vec4f(${range(4).map((i) => `w${row}_${first + i}`).join(", ")})`;
+  // Folding: as in conv_software.ts, but rows are added as they are read.
+  const under = (row: number, column: number) =>
+    folds && column === 0
+      ? `fma(${four(row, 2)}, right, ${four(row, 0)})`
+      : folds && column === 2
+      ? `fma(vec4f(w${row}_1), left, ${four(row, 2)})`
+      : four(row, column);
+  const mirrored = (row: 0 | 2) => `
+      if (y == ${row === 0 ? "p.height - 2" : "1"}) {
+        let line = plane_at + ${row === 0 ? "(p.source_height - 1) * p.source_width" : "0"};
+        ${each(columns, (k) => `w${row}_${k} += select(0.0, source[line + column${k}], in_column${k});`)}
+      }`;
   const tap = (row: number, column: number) => `
       {
-        let under = vec4f(${range(4).map((i) => `w${row}_${column + i}`).join(", ")});
+        let under = ${under(row, column)};
         let weights = held[a * ${TAPS} + ${row * 3 + column}];
         ${each(sums, (c) => `s${c} = fma(vec4f(weights[${c >> 2}][${c & 3}]), under, s${c});`)}
       }`;
@@ -73,11 +87,17 @@ export function directBody(g: Gather, channels: number, apply: Apply): string {
   let row${row} = ${place(`y + ${row} - 1`, "source_height")} * p.source_width;`)
   }
   ${
-    each(columns.filter(edge), (k) => `
+    each(columns.filter((k) => folds || edge(k)), (k) => `
   let in_column${k} = x + ${k} >= 1 && x + ${k} <= p.source_width;
   let column${k} = ${place(`x + ${k} - 1`, "source_width")};`)
   }
   ${quads ? "let column = min(x, p.source_width - 4) / 4;" : ""}
+  ${
+    folds
+      ? `let left = vec4f(0.0, select(0.0, 1.0, x == 0), 0.0, 0.0);
+  let right = select(vec4f(), vec4f(1.0), vec4<i32>(x0, x1, x2, x3) == vec4<i32>(p.width - 2));`
+      : ""
+  }
   ${each(sums, (c) => `var s${c} = vec4f();`)}
   var plane_at = p.source_offset + b * p.inner * plane;
   let own_a = local_index / ${TAPS};
@@ -100,7 +120,8 @@ export function directBody(g: Gather, channels: number, apply: Apply): string {
       let quad${row} = vec4f(${range(4).map((i) => `source[quad_at${row} * 4 + ${i}]`).join(", ")});`)
       : ""
   }
-      ${each(rows, (row) => each(columns, (k) => `let w${row}_${k} = ${masked(row, k)};`))}
+      ${each(rows, (row) => each(columns, (k) => `${folds ? "var" : "let"} w${row}_${k} = ${masked(row, k)};`))}
+      ${folds ? mirrored(0) + mirrored(2) : ""}
       ${each(rows, (row) => each(range(3), (column) => tap(row, column)))}
       plane_at += plane;
     }

@@ -17,12 +17,15 @@ import { each, range } from "../unroll.ts";
 
 export type Padding = "zero" | "reflect";
 
+/** What is read outside: `fold` is the adjoint of `reflect` at stride 1, zeros but for what a pixel near the border has there as a mirror image of itself. */
+export type Border = Padding | "fold";
+
 /** The structure of a convolution: all of it that a text depends on. */
 export interface Taps {
   /** The kernel's side. */
   readonly size: number;
   readonly stride: number;
-  readonly padding: Padding;
+  readonly padding: Border;
 }
 
 export interface Gather extends Taps {

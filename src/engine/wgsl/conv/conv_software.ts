@@ -31,6 +31,9 @@ export interface Share {
  * them by aligned vec4 loads (a load costs about the same for one word and for four) and shifts them into place, so that any
  * row length will do; then it walks the k taps of the row. The border costs a select. Weights: lane = output channel, one
  * load a tap, then a broadcast.
+ *
+ * Folding (3 x 3, stride 1): the last tap of pixel 1 also sees pixel 0, which lies under it by reflection, and the first tap of
+ * the last pixel but one sees the last. Along a row that is an fma; other rows are read only by groups that hold such pixels.
  */
 export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: Apply): string {
   const { size, stride } = g;
@@ -39,11 +42,16 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
   const four = range(4);
   const p = (size - 1) / 2;
   const length = 3 * stride + size;
+  const folds = g.padding === "fold";
 
   const load = (v: number) => `
     ${sourceRow(g, v, `row${v}`, "ky")}
     ${windowLoads("source", `${v}`, `plane_at + from${v} * p.source_width + column${v}`, length)}
-    ${borderColumns(g, v, length)}`;
+    ${borderColumns(g, v, length)}
+    ${folds ? foldedRow(v, length) + foldedColumns(v) : ""}`;
+  /** What tap t of quad v's pixel j sees. */
+  const under = (v: number, j: number, t: number) =>
+    folds && t === 0 ? `first_tap${v}_${j}` : folds && t === 2 && j === 1 ? `last_tap${v}` : `v${v}_${j * stride + t}`;
 
   return `
   ${
@@ -52,6 +60,7 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
   let row${v} = unit${v} / p.row_units;
   let first${v} = unit${v} % p.row_units * 4;
   let column${v} = first${v} * ${stride} - ${p};
+  ${folds ? foldedPixels(v) : ""}
   ${each(four, (j) => `let y${4 * v + j} = row${v}; let x${4 * v + j} = first${v} + ${j};`)}`)
   }
   ${each(range(share.units * 4), (i) => `let inside${i} = real && y${i} < p.height && x${i} < p.width;`)}
@@ -60,6 +69,7 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
   var plane_at = p.source_offset + b * p.inner * plane;
   var w_step = 0;
   var ky = 0;
+  ${folds ? foldedRows(share) : ""}
   let steps = p.inner * ${size};
   for (var s = 0; s < steps; s++) {
     ${each(quads, load)}
@@ -71,7 +81,7 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
       const sums = quads.flatMap((v) =>
         four.map((j) => {
           const chain = range(size).reduce(
-            (sum, t) => `fma(f${t}, v${v}_${j * stride + t}, ${sum})`,
+            (sum, t) => `fma(f${t}, ${under(v, j, t)}, ${sum})`,
             `a${c}_${4 * v + j}`,
           );
           return `a${c}_${4 * v + j} = ${chain};`;
@@ -91,6 +101,41 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
   ${store("c0", share.channels, share.units * 4, (c, i) => `a${c}_${i}`, apply)}`;
 }
 
+/** `top`, `bottom`: whether a group has pixels of row 1, and of the last row but one. */
+function foldedRows({ units }: Share): string {
+  const row = (unit: string) => `(${unit}) / p.row_units`;
+  return `
+  let first_row = ${row(`tile * ${units * LANES}`)};
+  let last_row = ${row(`tile * ${units * LANES} + ${units * LANES - 1}`)};
+  let top = first_row <= 1 && last_row >= 1;
+  let bottom = first_row <= p.height - 2 && last_row >= p.height - 2;`;
+}
+
+/** Adds to the words of a row those of the row that its mirror images lie in. */
+function foldedRow(v: number, length: number): string {
+  return `
+    if ((top && ky == 2) || (bottom && ky == 0)) {
+      let line = select(p.source_height - 1, 0, ky == 2);
+      let end = select(0u, u32(p.source_width), row${v} == select(p.height - 2, 1, ky == 2));
+      ${windowLoads("source", `${v}`, `plane_at + line * p.source_width + column${v}`, length)}
+      ${each(range(length), (i) => `v${v}_${i} += select(0.0, raw${v}_${i}, u32(column${v} + ${i}) < end);`)}
+    }`;
+}
+
+/** 1 for pixels that are the last but one of their row, and for a second one; else 0. */
+function foldedPixels(v: number): string {
+  return `
+  let left${v} = select(0.0, 1.0, first${v} == 0);
+  ${each(range(4), (j) => `let right${v}_${j} = select(0.0, 1.0, first${v} + ${j} == p.width - 2);`)}`;
+}
+
+/** What the outer taps of a row see: the pixel under them, and that of which it is the mirror image. */
+function foldedColumns(v: number): string {
+  return `
+    let last_tap${v} = fma(v${v}_1, left${v}, v${v}_3);
+    ${each(range(4), (j) => `let first_tap${v}_${j} = fma(v${v}_${j + 2}, right${v}_${j}, v${v}_${j});`)}`;
+}
+
 /** `from{v}`: the source row under tap row `tap` of output row `row`; `end{v}`: how many of its columns count, all or none. */
 export function sourceRow(g: Taps, v: number, row: string, tap: string): string {
   const p = (g.size - 1) / 2;
@@ -106,8 +151,12 @@ export function sourceRow(g: Taps, v: number, row: string, tap: string): string 
 /** `v{v}_i`: the words `raw{v}_i` of a source row from `column{v}` on, with what lies outside it set to zero or reflected. */
 export function borderColumns(g: Taps, v: number, length: number): string {
   const p = (g.size - 1) / 2;
-  if (g.padding === "zero") {
-    return each(range(length), (i) => `let v${v}_${i} = select(0.0, raw${v}_${i}, u32(column${v} + ${i}) < end${v});`);
+  if (g.padding !== "reflect") {
+    const kind = g.padding === "fold" ? "var" : "let"; // rows that mirror images lie in are added
+    return each(
+      range(length),
+      (i) => `${kind} v${v}_${i} = select(0.0, raw${v}_${i}, u32(column${v} + ${i}) < end${v});`,
+    );
   }
   return each(range(length), (i) => {
     // A window that begins with the first output pixel is the only one to see columns left of the source.

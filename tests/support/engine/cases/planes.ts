@@ -21,6 +21,8 @@ const convolution = (
 const geometries: readonly Convolution[] = [
   convolution([1, 5, 9, 12], 6, 3),
   convolution([1, 3, 9, 11], 8, 3, 2),
+  convolution([1, 5, 9, 12], 6, 3, 1, "reflect"),
+  convolution([2, 3, 5, 6], 4, 3, 2, "reflect"),
   convolution([1, 5, 9, 12], 6, 5, 1, "reflect"),
   convolution([2, 4, 7, 5], 3, 7, 1, "reflect"),
   convolution([1, 2, 8, 7], 17, 7, 2),

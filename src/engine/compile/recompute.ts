@@ -97,15 +97,19 @@ interface Release {
   readonly next: number;
 }
 
-/** What to let go, by owner, so that no step holds more than `wanted` bytes: at the step that holds most, what frees most. */
-function chooseReleases(survey: Survey, wanted: number): Map<Value, Release> {
+/** What to let go, by owner, so that no step holds more than `most` bytes: at the step that holds most, what frees most. */
+function chooseReleases(survey: Survey, most: number): Map<Value, Release> {
   const { scratch, touches, cheap } = survey;
   const held = survey.held.slice();
-  const candidates = scratch.filter(({ owner, bytes }) => bytes >= wanted * LEAST_SHARE && cheap.has(owner));
+  const candidates = scratch.filter(({ owner, bytes }) => bytes >= most * LEAST_SHARE && cheap.has(owner));
   const releases = new Map<Value, Release>();
+  const hopeless = new Set<number>();
   for (;;) {
-    const peak = held.indexOf(held.reduce((a, b) => Math.max(a, b), 0));
-    if (held[peak] <= wanted) return releases;
+    let peak = -1;
+    for (let step = 0; step < held.length; step++) {
+      if (held[step] > most && !hopeless.has(step) && (peak < 0 || held[step] > held[peak])) peak = step;
+    }
+    if (peak < 0) return releases;
     const idle = candidates.filter(({ owner, first, last }) =>
       first < peak && peak < last && !releases.has(owner) && !touches.get(owner)!.includes(peak)
     );
@@ -115,7 +119,10 @@ function chooseReleases(survey: Survey, wanted: number): Map<Value, Release> {
       return { storage, after, next, gain: gainOf(survey, storage, { peak, next }) };
     });
     const [best] = ways.filter(({ gain }) => gain > 0).sort((a, b) => b.gain - a.gain || b.next - a.next);
-    if (!best) return releases; // as much as this step holds, others may hold too
+    if (!best) {
+      hopeless.add(peak);
+      continue;
+    }
     releases.set(best.storage.owner, best);
     for (let step = best.after + 1; step < best.next; step++) held[step] -= best.storage.bytes;
   }

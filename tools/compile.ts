@@ -46,7 +46,7 @@ export function compileArguments(target: string, { out, left }: { out: string; l
 /** The permissions of all commands together. Folders are known only when the binary runs, so files, network and programs are not narrowed further. */
 export function permissions(): string[] {
   const kinds = new Map<string, Set<string> | "all">();
-  for (const flag of listedCommands().flatMap(lineOf)) {
+  for (const flag of listedCommands().flatMap((command) => lineOf(command))) {
     const [kind, list] = flag.split("=");
     if (kind === "--ignore-env") continue;
     const before = kinds.get(kind);

@@ -57,17 +57,19 @@ export function selfCommand(
   return { command, args: ["run", "--quiet", ...flags, join(program, bundled ? "splice.js" : "main.ts"), ...args] };
 }
 
-/** The flags of a line of launch.txt, its {names} filled in. @throws if a folder's name has a comma: Deno would take it for two. */
-export function flagsOf(name: string, { data, models }: Places): string[] {
-  const program = programFolder();
+/** The flags of a line of launch.txt, this program's or that of the one in `program`, its {names} filled in. @throws if a folder's name has a comma: Deno would take it for two. */
+export function flagsOf(
+  name: string,
+  { data, models, program = programFolder(), table }: Places & { readonly program?: string; readonly table?: string },
+): string[] {
   const places: Record<string, string> = {
-    "{env}": lineOf("{env}").join(),
+    "{env}": lineOf("{env}", table).join(),
     "{program}": program,
     "{deno}": Deno.execPath(),
     "{models}": ownModels(models) ?? join(program, "models"),
     "{data}": resolve(data),
   };
-  return lineOf(name).map((flag) =>
+  return lineOf(name, table).map((flag) =>
     flag.replaceAll(/\{\w+\}/g, (place) => {
       const path = places[place];
       if (place !== "{env}" && path.includes(",")) {
@@ -79,8 +81,8 @@ export function flagsOf(name: string, { data, models }: Places): string[] {
 }
 
 /** The words behind a name of launch.txt, as they stand there. @throws where there is no such line. */
-export function lineOf(name: string): string[] {
-  const line = table.split("\n").find((line) => line.startsWith(`${name} `));
+export function lineOf(name: string, lines = table): string[] {
+  const line = lines.split("\n").find((line) => line.startsWith(`${name} `));
   if (line === undefined) throw new Error(`Bug: launch.txt has no line of ${name}`);
   return line.split(/ +/).slice(1);
 }

@@ -4,9 +4,9 @@
  * Invariant: whatever the bytes are, the outcome is a picture or an ImageError.
  */
 import { ImageError, type Picture } from "./picture.ts";
-import { pictureOf, type Raster, uprightSize } from "./raster.ts";
+import { pictureOf, type Raster, uprightRows, uprightSize } from "./raster.ts";
 import { LargePicture, readImage } from "./reader.ts";
-import type { Size } from "./scale.ts";
+import type { Rows, Size } from "./scale.ts";
 import { SMALL_PIXELS } from "./magick.ts";
 import type { Answer, Question } from "./thread.ts";
 
@@ -29,15 +29,69 @@ export interface DecodeOptions {
  * @throws ImageError unsupported_type, too_large, too_small or damaged
  */
 export async function decodeImage(bytes: Uint8Array<ArrayBuffer>, options: DecodeOptions): Promise<Picture> {
+  return (await decodeFitted(bytes, options)).picture;
+}
+
+/** As `decodeImage`; and `whole`, the size of all of it, upright, whatever it was scaled down to. */
+async function decodeFitted(
+  bytes: Uint8Array<ArrayBuffer>,
+  options: DecodeOptions,
+): Promise<{ picture: Picture; whole: Size }> {
   const { longest } = options;
   const read = await readHereOrThere(bytes, options, { want: longest === undefined ? "pixels" : "picture", longest });
-  if ("picture" in read) return read.picture;
+  if ("picture" in read) return read;
   if ("raster" in read) {
-    const picture = pictureOf(read.raster, longest);
-    read.raster.bytes.buffer.transfer(0); // nobody else has it: its memory goes back now
-    return picture;
+    const { raster } = read;
+    const fitted = { picture: pictureOf(raster, longest), whole: uprightSize(raster) };
+    raster.bytes.buffer.transfer(0); // nobody else has it: its memory goes back now
+    return fitted;
   }
   throw new Error("Bug: pixels were asked for, and a size came back");
+}
+
+/**
+ * Decodes a picture file as `decodeImage` does, for `use` to read row by row: its pixels take no more memory than the file's samples do, which is given back when `use` is done.
+ * @throws ImageError as `decodeImage`
+ */
+async function withRows<T>(
+  bytes: Uint8Array<ArrayBuffer>,
+  options: Omit<DecodeOptions, "longest">,
+  use: (rows: Rows) => Promise<T>,
+): Promise<T> {
+  const read = await readHereOrThere(bytes, options, { want: "pixels", longest: undefined });
+  if (!("raster" in read)) throw new Error("Bug: pixels were asked for, and something else came back");
+  try {
+    return await use(uprightRows(read.raster));
+  } finally {
+    read.raster.bytes.buffer.transfer(0);
+  }
+}
+
+/**
+ * A photograph that is wanted small now and whole later: its file is kept as it is, and decoded as often as it is needed, each time as large as it is needed then. So a
+ * long training on a small picture holds no large one, and what becomes of the file on the disk meanwhile is of no matter.
+ */
+export interface PictureFile {
+  /** Of the whole photograph, upright, in pixels. */
+  readonly size: Size;
+  /** Scaled down to the longest side that it was opened with. */
+  readonly picture: Picture;
+  /** Scaled down to another longest side. */
+  fitted(longest: number): Promise<Picture>;
+  /** All of it, for `use` to read row by row: see `withRows`. */
+  withRows<T>(use: (rows: Rows) => Promise<T>): Promise<T>;
+}
+
+/** @throws ImageError as `decodeImage` */
+export async function openPictureFile(bytes: Uint8Array<ArrayBuffer>, options: DecodeOptions): Promise<PictureFile> {
+  const { remark: _, ...again } = options; // what had to be assumed is said once
+  const { picture, whole } = await decodeFitted(bytes, options);
+  return {
+    size: whole,
+    picture,
+    fitted: (longest) => decodeImage(bytes, { ...again, longest }),
+    withRows: (use) => withRows(bytes, again, use),
+  };
 }
 
 /**
@@ -46,10 +100,13 @@ export async function decodeImage(bytes: Uint8Array<ArrayBuffer>, options: Decod
  */
 export async function examineImage(bytes: Uint8Array<ArrayBuffer>, options: DecodeOptions): Promise<Size> {
   const read = await readHereOrThere(bytes, options, { want: "size", longest: undefined });
-  return "raster" in read ? uprightSize(read.raster) : "size" in read ? read.size : read.picture;
+  return "raster" in read ? uprightSize(read.raster) : "size" in read ? read.size : read.whole;
 }
 
-type Read = { readonly raster: Raster } | { readonly picture: Picture } | { readonly size: Size };
+type Read =
+  | { readonly raster: Raster }
+  | { readonly picture: Picture; readonly whole: Size }
+  | { readonly size: Size };
 
 async function readHereOrThere(
   bytes: Uint8Array<ArrayBuffer>,

@@ -58,3 +58,13 @@ export function placement({ width: w, height: h }: { width: number; height: numb
   const first = (mirrorX ? (w - 1) * x : 0) + (mirrorY ? (h - 1) * y : 0);
   return { width, height, first, alongX: mirrorX ? -x : x, alongY: mirrorY ? -y : y };
 }
+
+/** The other way round: the pixel at x, y of the upright picture, which is this wide and high, is stored as number `first + x * alongX + y * alongY` of the file. */
+export function storage({ width: w, height: h }: { width: number; height: number }, orientation: number): Placement {
+  const mirrorX = [2, 3, 7, 8].includes(orientation); // of what is stored
+  const mirrorY = [3, 4, 6, 7].includes(orientation);
+  const [x, y] = [mirrorX ? -1 : 1, mirrorY ? -w : w];
+  const first = (mirrorX ? w - 1 : 0) + (mirrorY ? (h - 1) * w : 0);
+  if (orientation < 5) return { width: w, height: h, first, alongX: x, alongY: y };
+  return { width: h, height: w, first, alongX: y, alongY: x }; // rows are stored as columns
+}

@@ -3,7 +3,7 @@
  * way where that is wanted. A raster is plain data, so that it can come from another thread.
  */
 import type { Colours } from "./colours/codes.ts";
-import { placement } from "./orientation.ts";
+import { type Placement, placement, storage } from "./orientation.ts";
 import type { Picture } from "./picture.ts";
 import { fittedSize, planes, type Rows, scaleRows, type Size } from "./scale.ts";
 
@@ -24,6 +24,11 @@ export interface Raster {
 export function uprightSize(raster: Raster): Size {
   const { width, height } = placement(raster, raster.orientation);
   return { width, height };
+}
+
+/** The rows of the opaque, upright picture, read from the raster's own samples. */
+export function uprightRows(raster: Raster): Rows {
+  return rowsOf(raster, storage(raster, raster.orientation));
 }
 
 /** An opaque, upright picture; its longer side at most `longest` where that is given. */
@@ -53,23 +58,27 @@ function upright(rows: Rows, orientation: number): Picture {
   return { width, height, data };
 }
 
-function rowsOf({ width, height, channels, max, bytes, colours }: Raster): Rows {
+/** By default as they are stored. */
+function rowsOf(raster: Raster, { width, height, first, alongX, alongY }: Placement = storage(raster, 1)): Rows {
+  const { channels, max, bytes, colours } = raster;
+  const step = alongX * channels;
   const alphaAt = channels === 2 || channels === 4 ? channels - 1 : undefined;
   const sample = max === 255 ? (i: number) => bytes[i] : (i: number) => bytes[2 * i] * 256 + bytes[2 * i + 1];
   return {
     width,
     height,
     read(y, into) {
+      const start = (first + y * alongY) * channels;
       for (let c = 0; c < 3; c++) {
         const channel = channels < 3 ? 0 : c;
-        for (let x = 0, i = y * width * channels; x < width; x++, i += channels) {
+        for (let x = 0, i = start; x < width; x++, i += step) {
           const stored = sample(i + channel);
           into[c * width + x] = colours === null ? stored / max : colours.light[stored];
         }
       }
       if (colours !== null) showAsSrgb(into, width, colours.matrix);
       if (alphaAt === undefined) return;
-      for (let x = 0, i = y * width * channels + alphaAt; x < width; x++, i += channels) {
+      for (let x = 0, i = start + alphaAt; x < width; x++, i += step) {
         const alpha = sample(i) / max;
         if (alpha === 1) continue;
         for (let c = 0; c < 3; c++) into[c * width + x] = into[c * width + x] * alpha + (1 - alpha);

@@ -18,7 +18,7 @@ export interface Question {
 
 export type Answer =
   | { readonly raster: Raster; readonly remarks: readonly string[] }
-  | { readonly picture: Picture; readonly remarks: readonly string[] }
+  | { readonly picture: Picture; readonly whole: Size; readonly remarks: readonly string[] }
   | { readonly size: Size; readonly remarks: readonly string[] }
   | { readonly fault: { readonly code: ImageFault; readonly message: string } };
 
@@ -28,7 +28,7 @@ async function answer({ bytes, label, maxPixels, want, longest }: Question): Pro
     if (want === "size") return [{ size: uprightSize(raster), remarks }, []];
     if (want === "pixels") return [{ raster, remarks }, [raster.bytes.buffer]];
     const picture = pictureOf(raster, longest);
-    return [{ picture, remarks }, [picture.data.buffer]];
+    return [{ picture, whole: uprightSize(raster), remarks }, [picture.data.buffer]];
   } catch (error) {
     if (!(error instanceof ImageError)) throw error;
     return [{ fault: { code: error.code, message: error.message } }, []];

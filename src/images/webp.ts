@@ -1,18 +1,10 @@
 /**
  * WebP out, which Deno's own encoders lack: libwebp compiled to WebAssembly (@jsquash/webp), loaded when it is first asked for.
  */
-import type { Picture } from "./picture.ts";
 
-/** Writes a picture as lossy WebP; `quality` in [0, 1]. Samples are clamped to [0, 1], then round(sample * 255). */
-export async function encodeWebp(picture: Picture, quality: number): Promise<Uint8Array<ArrayBuffer>> {
+/** Writes pixels, RGB and an alpha of 255, as lossy WebP; `quality` in [0, 1]. */
+export async function encodeWebp(pixels: ImageData, quality: number): Promise<Uint8Array<ArrayBuffer>> {
   const encode = await openEncoder();
-  const { width, height, data } = picture;
-  const pixels = new ImageData(width, height);
-  const plane = width * height;
-  for (let i = 0; i < plane; i++) {
-    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = Math.round(data[c * plane + i] * 255); // the array clamps
-    pixels.data[4 * i + 3] = 255;
-  }
   return new Uint8Array(await encode(pixels, { quality: 100 * quality }));
 }
 

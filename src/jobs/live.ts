@@ -139,19 +139,20 @@ export async function openLive(options: LiveOptions): Promise<Live> {
       throw new Fault("not_found", "The file has gone from the server's data folder; start the job again");
     }
   }
-  async function converted(id: string, format: ImageFormatName): Promise<string> {
-    const from = files.jobFile(id, "result.png");
+  const isThere = (path: string) => Deno.stat(path).then(() => true, () => false);
+  async function converted(id: string, name: "result" | "trained", format: ImageFormatName): Promise<string> {
+    const from = files.jobFile(id, `${name}.png`);
     if (format === "png") return from;
     await Deno.stat(from);
-    const to = files.jobFile(id, `result.${SUFFIX[format]}`);
-    if (await Deno.stat(to).then(() => true, () => false)) return to;
+    const to = files.jobFile(id, `${name}.${SUFFIX[format]}`);
+    if (await isThere(to)) return to;
     await pictures.convert(from, to, { format, of: "result" });
     return to;
   }
   /** An input in another format, kept beside it. */
   async function shownInput(id: string, name: InputName, format: ImageFormatName): Promise<string> {
     const to = files.jobFile(id, `${name}.${SUFFIX[format]}`);
-    if (await Deno.stat(to).then(() => true, () => false)) return to;
+    if (await isThere(to)) return to;
     const from = files.jobFile(id, name);
     await Deno.stat(from);
     await pictures.convert(from, to, { format, of: "image" });
@@ -201,7 +202,12 @@ export async function openLive(options: LiveOptions): Promise<Live> {
     finished: (id) => whenEnded(id, { store, stopping: stopping.signal }),
     async result(id, format) {
       succeeded(id);
-      return await ofJob(id, async () => await served(await converted(id, format), `image/${format}`));
+      return await ofJob(id, async () => await served(await converted(id, "result", format), `image/${format}`));
+    },
+    async trained(id, format) {
+      succeeded(id);
+      const name = await isThere(files.jobFile(id, "trained.png")) ? "trained" : "result";
+      return await ofJob(id, async () => await served(await converted(id, name, format), `image/${format}`));
     },
     async preview(id) {
       if (record(id).previewStep === null) {
@@ -230,11 +236,11 @@ export async function openLive(options: LiveOptions): Promise<Live> {
       );
     },
     show: pictures.show,
-    async apply(id, upload, format) {
+    async apply(id, upload, options) {
       generates(id);
       const generator = files.jobFile(id, "generator.safetensors");
       await ofJob(id, () => Deno.stat(generator));
-      return await ofJob(id, () => pictures.apply(generator, upload, format));
+      return await ofJob(id, () => pictures.apply(generator, upload, options));
     },
     features: pictures.features,
     look: pictures.look,

@@ -67,11 +67,18 @@ export function prepareImage(
 /** x [T, I] by weight [O, I] and bias [O] -> [T, O]. */
 const linear = (x: Value, weight: Value, bias: Value) => add(matmul(x, transpose(weight)), bias);
 
-/** Rows `part` * D ... of the joint q, k, v projection. */
+/** Rows `part` * D ... of the joint q, k, v projection, for a block of which not all three are needed. */
 function project(net: Vit, block: number, part: 0 | 1 | 2, x: Value): Value {
   const { dim } = net.shape;
   const rows = (name: string) => slice(net.weight(`blocks.${block}.attn.qkv.${name}`), 0, part * dim, dim);
   return linear(x, rows("weight"), rows("bias"));
+}
+
+/** All three, each [T, D], by one product. */
+function projections(net: Vit, block: number, x: Value): Value[] {
+  const { dim } = net.shape;
+  const joint = named(net, block, "attn.qkv", x); // [T, 3 * D]
+  return [0, 1, 2].map((part) => slice(joint, 1, part * dim, dim));
 }
 
 const norm = (net: Vit, block: number, which: 1 | 2, x: Value) =>
@@ -147,7 +154,7 @@ export interface BlockFeatures {
 function runBlock(net: Vit, block: number, { tokens: x, turn }: Beginning): BlockFeatures {
   return withScope(`block${block}`, () => {
     const seen = norm(net, block, 1, x);
-    const [queries, keys, values] = ([0, 1, 2] as const).map((part) => project(net, block, part, seen));
+    const [queries, keys, values] = projections(net, block, seen);
     const attended = attention(turn(queries), turn(keys), values, net.shape);
     return { tokens: finish(net, block, x, attended), queries, keys, values };
   });

@@ -144,7 +144,7 @@ export function addCalls(shared: Shared): void {
     service.get(id); // an unknown job is refused before its picture has travelled
     return answer(c, {
       form: applyForm,
-      make: (upload) => service.apply(id, upload, format),
+      make: (upload, fields) => service.apply(id, upload, { fields, format }),
       sending: { name: `applied-${id}`, disposition: "inline" },
     });
   });

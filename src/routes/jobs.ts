@@ -150,31 +150,37 @@ export function addJobs(shared: Shared): void {
     }
   }
 
-  const result = createRoute({
-    method: "get",
-    path: "/v1/jobs/{id}/result",
-    tags,
-    summary: "The picture",
-    request: { ...request, query: wanted },
-    responses: {
-      200: picture("The picture, in the format that the Accept header likes best"),
-      ...unchanged,
-      ...problems(
-        "unknown_job",
-        "not_finished",
-        "no_result",
-        "canceled",
-        "not_acceptable",
-        "invalid_options",
-        "unavailable",
-      ),
-    },
-  });
-  app.openapi(result, async (c) => {
-    const { id } = c.req.valid("param");
-    const served = await service.result(id, chosenFormat(c, c.req.valid("query").format));
-    return await sendFile(c, served, { name: `splice-${id}`, disposition: "inline", kept: true });
-  });
+  for (const name of ["result", "trained"] as const) {
+    const result = createRoute({
+      method: "get",
+      path: `/v1/jobs/{id}/${name}`,
+      tags,
+      summary: name === "result" ? "The picture" : "The picture, as large as it was trained",
+      description: name === "result"
+        ? "Of a transfer, as large as the structure picture, unless its option `detail` is `none`."
+        : "Of a transfer, before `detail` gave it the structure picture's size; the same as `result` where it was not enlarged.",
+      request: { ...request, query: wanted },
+      responses: {
+        200: picture("The picture, in the format that the Accept header likes best"),
+        ...unchanged,
+        ...problems(
+          "unknown_job",
+          "not_finished",
+          "no_result",
+          "canceled",
+          "not_acceptable",
+          "invalid_options",
+          "unavailable",
+        ),
+      },
+    });
+    app.openapi(result, async (c) => {
+      const { id } = c.req.valid("param");
+      const served = await service[name](id, chosenFormat(c, c.req.valid("query").format));
+      const saved = name === "result" ? `splice-${id}` : `splice-${id}-trained`;
+      return await sendFile(c, served, { name: saved, disposition: "inline", kept: true });
+    });
+  }
 
   const preview = createRoute({
     method: "get",

@@ -25,6 +25,7 @@ const title = computed(() => {
     queued: "Waiting",
     warming: "Warming up",
     running: `${Math.floor(state.job.step / state.job.steps * 100)} %`,
+    finishing: "Finishing",
     succeeded: "Done",
     failed: "Failed",
     canceled: "Canceled",

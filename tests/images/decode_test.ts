@@ -1,6 +1,6 @@
 /** Every kind of picture file, made by another program (tests/fixtures/images/make.py), decodes to what its formula says; everything else is refused with its reason. */
 import assert from "node:assert/strict";
-import { decodeImage } from "../../src/images/decode.ts";
+import { decodeImage, openPictureFile } from "../../src/images/decode.ts";
 import { ImageError, type ImageFault, type Picture } from "../../src/images/picture.ts";
 
 const folder = new URL("../fixtures/images/", import.meta.url);
@@ -170,5 +170,32 @@ Deno.test("images: damaged bytes give a picture or an ImageError, nothing else",
         assert.ok(error instanceof ImageError, `${name}, trial ${trial}: ${error}`);
       }
     }
+  }
+});
+
+Deno.test("images: row by row a file gives what it gives whole, either way up and whatever its samples", async () => {
+  const turned = [1, 2, 3, 4, 5, 6, 7, 8].flatMap((i) => [`orientation-${i}.png`, `orientation-${i}.jpg`]);
+  for (
+    const name of [...turned, "alpha-16.png", "grey-16.png", "grey-alpha.png", "kinds/p3-16.png", "kinds/turned.tif"]
+  ) {
+    const whole = await decode(name);
+    const bytes = await read(name);
+    const file = await openPictureFile(bytes, { label: name, longest: 36 });
+    assert.deepEqual(file.size, { width: whole.width, height: whole.height }, name);
+    assert.deepEqual(file.picture, await decodeImage(bytes, { label: name, longest: 36 }), name);
+    assert.equal(Math.max((await file.fitted(33)).width, (await file.fitted(33)).height), 33);
+    const data = await file.withRows((rows) => {
+      assert.deepEqual([rows.width, rows.height], [whole.width, whole.height], name);
+      const row = new Float32Array(3 * rows.width);
+      const data = new Float32Array(whole.data.length);
+      for (let y = 0; y < rows.height; y++) {
+        rows.read(y, row);
+        for (let c = 0; c < 3; c++) {
+          data.set(row.subarray(c * rows.width, (c + 1) * rows.width), (c * rows.height + y) * rows.width);
+        }
+      }
+      return Promise.resolve(data);
+    });
+    assert.deepEqual(data, whole.data, name);
   }
 });

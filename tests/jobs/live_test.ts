@@ -52,7 +52,7 @@ Deno.test("live: an inversion goes its way like a transfer: looked at, queued, d
     assert.deepEqual([job.kind, job.options.model, job.urls.structure], ["invert", "splice-tiny8", null]);
     const ended = await live.service.finished(job.id);
     assert.deepEqual([ended.status, ended.step, ended.urls.generator], ["succeeded", 6, null]);
-    for (const path of ["preview", "result?format=webp", "image"]) {
+    for (const path of ["preview", "result?format=webp", "trained?format=jpeg", "image"]) {
       const response = await ask(`/v1/jobs/${job.id}/${path}`);
       assert.equal(response.status, 200, path);
       await response.body?.cancel();

@@ -49,7 +49,9 @@ Deno.test("jobs: every wrong parameter is named at once", () =>
 Deno.test("jobs: an unknown id is 404 everywhere, whatever it looks like", () =>
   onStage({}, async ({ ask }) => {
     for (const id of [crypto.randomUUID(), "x", "..%2f..%2fsplice.sqlite", "%00", "%E0%A4%A", "a".repeat(3000)]) {
-      for (const what of ["", "/events", "/result", "/preview", "/generator", "/structure", "/appearance"]) {
+      for (
+        const what of ["", "/events", "/result", "/trained", "/preview", "/generator", "/structure", "/appearance"]
+      ) {
         const response = await ask(`/v1/jobs/${id}${what}`);
         assert.equal(response.status, 404, id + what);
         assert.equal(await codeOf(response), "unknown_job");

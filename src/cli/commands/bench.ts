@@ -1,7 +1,8 @@
 /** `splice bench`: rates of the main kernels, the time of a training step and where it goes, planned memory. A table, or JSON. */
 import type { Command } from "commander";
 import type { BenchReport } from "../../splice/bench.ts";
-import { modelStore, withRuntime } from "../runs/surroundings.ts";
+import type { SideBySide } from "../runs/side_by_side.ts";
+import { interruptible, modelStore, withRuntime } from "../runs/surroundings.ts";
 import { type Common, EXIT, modelsFlag, type ModelsOption, verboseFlag } from "../terminal/usage.ts";
 
 export function addBench(program: Command, finish: (code: number) => void): void {
@@ -11,10 +12,12 @@ export function addBench(program: Command, finish: (code: number) => void): void
       "Measures the main kernels and training steps of the bundled model on this adapter, and plans the memory of ViT-B/8.",
     )
     .option("--json", "print the numbers as JSON")
+    .option("--against <folder>", "instead, time training steps in turns with those of another checkout of Splice")
     .option(...modelsFlag)
     .option(...verboseFlag)
     .addHelpText("after", "\nExample:\n  splice bench --json > bench.json")
-    .action(async (options: Common & ModelsOption & { json?: boolean }) => {
+    .action(async (options: Common & ModelsOption & { json?: boolean; against?: string }) => {
+      if (options.against !== undefined) return finish(await compare(options.against, options));
       const report = await measure(options.models);
       console.log(options.json ? JSON.stringify(report, null, 2) : table(report));
       finish(EXIT.done);
@@ -24,6 +27,35 @@ export function addBench(program: Command, finish: (code: number) => void): void
 /** The bundled model, at the sides of the quick preset. */
 const MODEL = "splice-tiny8";
 const SIZES = [128, 256];
+
+async function compare(folder: string, { json }: { json?: boolean }): Promise<number> {
+  const { compareBuilds } = await import("../runs/side_by_side.ts");
+  return await interruptible(async (signal) => {
+    try {
+      const onTurn = (text: string) => console.error(`timing ${text}`);
+      const compared = await compareBuilds(folder, { sizes: SIZES, signal, onTurn });
+      console.log(json ? JSON.stringify(compared, null, 2) : comparisonText(folder, compared));
+      return EXIT.done;
+    } catch (error) {
+      if (signal.aborted) return EXIT.interrupted;
+      throw error;
+    }
+  });
+}
+
+function comparisonText(folder: string, compared: readonly SideBySide[]): string {
+  const lines = compared.map(({ size, here, there, steps }) =>
+    `${cell(size, 0, 4)} px ${cell(there, 1, 10)} ms ${cell(here, 1, 10)} ms ${
+      cell(there / here, 2, 9)
+    }   (medians of ${steps})`
+  );
+  return [
+    `a training step of ${MODEL}; there: ${folder}`,
+    "            there          here  rate here / there",
+    ...lines,
+  ]
+    .join("\n");
+}
 
 async function measure(models: string | undefined): Promise<BenchReport> {
   const { bench } = await import("../../splice/bench.ts");

@@ -3,9 +3,10 @@
  * written is written aside and renamed, so that no reader ever sees half a file.
  */
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { decodeImage } from "../../images/decode.ts";
+import { decodeImage, openPictureFile, type PictureFile } from "../../images/decode.ts";
 import { encodeImage, type ImageFormat, sizeProblem } from "../../images/encode.ts";
 import type { Picture } from "../../images/picture.ts";
+import type { Rows } from "../../images/scale.ts";
 import { UsageError } from "../terminal/usage.ts";
 
 const FORMATS: Readonly<Record<string, ImageFormat>> = {
@@ -38,17 +39,26 @@ export function clashes(
 
 /** Reads a photograph, scaled down to `longest` on the way where that is given; what had to be assumed of it is said on stderr. @throws Error, ImageError */
 export async function readPicture(path: string, longest?: number): Promise<Picture> {
-  let bytes: Uint8Array<ArrayBuffer>;
+  return await decodeImage(await bytesOf(path), { label: path, longest, remark });
+}
+
+/** Opens a photograph that is wanted small now and whole later, as `readPicture` reads one. @throws Error, ImageError */
+export async function openPhotograph(path: string, longest: number | undefined): Promise<PictureFile> {
+  return await openPictureFile(await bytesOf(path), { label: path, longest, remark });
+}
+
+const remark = (text: string) => console.error(`splice: ${text}`);
+
+async function bytesOf(path: string): Promise<Uint8Array<ArrayBuffer>> {
   try {
-    bytes = await Deno.readFile(path);
+    return await Deno.readFile(path);
   } catch (cause) {
     throw new Error(`Cannot read ${path}: ${reasonOf(cause)}; check the path and its permissions`, { cause });
   }
-  return await decodeImage(bytes, { label: path, longest, remark: (text) => console.error(`splice: ${text}`) });
 }
 
 /** `path` is one that `formatProblem` has nothing against. @throws Error where it cannot be written, or does not fit the format */
-export async function writePicture(path: string, picture: Picture): Promise<void> {
+export async function writePicture(path: string, picture: Picture | Rows): Promise<void> {
   const format = FORMATS[extname(path).toLowerCase()];
   const problem = sizeProblem(picture, format);
   if (problem !== null) throw new Error(`Cannot write ${path}: ${problem}`);

@@ -10,6 +10,7 @@ import type { Picture } from "../../images/picture.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../../splice/transfer/checkpoint.ts";
 import { conduct, type Progress } from "../../splice/transfer/conduct.ts";
 import { type Evaluation, MEASURES, openEvaluator, type Triple } from "../../splice/evaluation/evaluation.ts";
+import { openEnlarging } from "../../splice/transfer/enlarge.ts";
 import type { Extractor } from "../../splice/transfer/extractor.ts";
 import { fingerprintOf, modelText } from "../../splice/transfer/fingerprint.ts";
 import { keptCheckpoint } from "../../splice/transfer/kept_checkpoint.ts";
@@ -17,7 +18,7 @@ import { type Recipe, vitSize } from "../../splice/transfer/recipe.ts";
 import type { StepCache } from "../../splice/transfer/step_cache.ts";
 import { openTrainer } from "../../splice/transfer/trainer.ts";
 import { writeSafetensors } from "../../weights/formats/safetensors.ts";
-import { makeFolder, readPicture, writePicture, writeText } from "../files/files.ts";
+import { makeFolder, openPhotograph, readPicture, writePicture, writeText } from "../files/files.ts";
 import { type Photograph, type PhotographReader, sizedText } from "../files/sheet_photographs.ts";
 import { withRuntime } from "./surroundings.ts";
 
@@ -53,7 +54,11 @@ export interface FinishedCell {
 }
 
 const cellSchema = z.object({
-  made_of: z.object({ run: z.string(), steps: z.number() }),
+  made_of: z.object({
+    run: z.string(),
+    steps: z.number(),
+    detail: z.string().default("none"), // there was no choice once
+  }),
   measured_by: z.string(),
   seconds: z.number(),
   numbers: z.object(
@@ -74,7 +79,8 @@ export async function keptCell(task: CellTask): Promise<FinishedCell & { readonl
     const { made_of, measured_by, numbers, seconds } = cellSchema.parse(
       JSON.parse(await Deno.readTextFile(join(task.folder, "cell.json"))),
     );
-    if (made_of.run !== runText(task) || made_of.steps !== task.recipe.steps) return null;
+    const { run, steps, detail } = made_of;
+    if (run !== runText(task) || steps !== task.recipe.steps || detail !== detailOf(task)) return null;
     const current = measured_by === judgeText(task.judge);
     if (!current) await readTriple(task.folder); // it can be measured
     return { picture: await readPicture(join(task.folder, "result.png")), numbers, seconds, current };
@@ -93,6 +99,8 @@ export async function runCell(task: CellTask, options: RunCellOptions): Promise<
   const { folder, recipe, extractor } = task;
   const file = (name: string) => join(folder, name);
   const [structure, appearance] = await options.photographs.read([task.structure, task.appearance], recipe.size);
+  const enlarged = detailOf(task) !== "none";
+  const whole = enlarged ? await openPhotograph(task.structure.path, recipe.size) : null;
   await makeFolder(folder, "--data");
   const fingerprint = runText(task);
   const wanted = { decode: decodeCheckpoint, fingerprint, steps: recipe.steps };
@@ -126,9 +134,25 @@ export async function runCell(task: CellTask, options: RunCellOptions): Promise<
     });
     if (trainer.step() < recipe.steps) return null;
     await Deno.remove(file("cell.json")).catch(() => {}); // of another run, whose pictures go now
-    await writePicture(file("structure.png"), structure);
-    await writePicture(file("appearance.png"), appearance);
-    await writePicture(file("result.png"), await trainer.render());
+    const painted = await trainer.render();
+    const enlarging = whole && openEnlarging({
+      detail: recipe.detail,
+      file: whole,
+      runtime,
+      generator: async () => ({ slab: await trainer.slab(), size: undefined }),
+      memoryLimit,
+    });
+    if (enlarging === null) {
+      await writePicture(file("structure.png"), structure);
+      await writePicture(file("appearance.png"), appearance);
+      await writePicture(file("result.png"), painted);
+    } else {
+      const { width, height } = enlarging.size;
+      const looks = await readPicture(task.appearance.path, Math.max(width, height));
+      await whole!.withRows((rows) => writePicture(file("structure.png"), rows));
+      await writePicture(file("appearance.png"), looks);
+      await enlarging.enlarge(painted, {}, (rows) => writePicture(file("result.png"), rows));
+    }
     runtime.release(); // what measures has buffers of its own
     const cell = await finish(task, { runtime, memoryLimit, seconds: Number(seconds().toFixed(1)) });
     await Deno.remove(file("checkpoint.safetensors")).catch(() => {}); // it has served
@@ -146,7 +170,7 @@ async function finish(
   const evaluator = openEvaluator(runtime.gpu, { ...judge, memoryLimit });
   const { numbers } = await evaluator.evaluate(triple);
   evaluator.release();
-  const made_of = { run: runText(task), steps: recipe.steps };
+  const made_of = { run: runText(task), steps: recipe.steps, detail: detailOf(task) };
   const cell = { made_of, measured_by: judgeText(judge), seconds, numbers, recipe };
   await writeText(join(folder, "cell.json"), `${JSON.stringify(cell, null, 2)}\n`);
   return { picture: triple.result, numbers, seconds };
@@ -161,7 +185,12 @@ async function readTriple(folder: string): Promise<Triple> {
   };
 }
 
-/** Everything that its picture depends on, but for the steps. */
+/** What is done with its picture: nothing, where it is trained at the photograph's own size. */
+function detailOf({ structure: { width, height }, recipe: { size, detail } }: CellTask): Recipe["detail"] {
+  return size === undefined || size >= Math.max(width, height) ? "none" : detail;
+}
+
+/** Everything that its picture depends on, but for the steps and the detail. */
 function runText({ structure, appearance, extractor, recipe }: CellTask): string {
   return fingerprintOf({
     structure: sizedText(structure, recipe.size),

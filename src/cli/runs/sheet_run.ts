@@ -262,6 +262,7 @@ const CHOSEN = [
   "weight_entire_ssim",
   "entire_every",
   "learning_rate",
+  "detail",
   "blur_probability",
 ] as const satisfies readonly (keyof Recipe)[];
 

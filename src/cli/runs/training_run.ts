@@ -6,7 +6,8 @@
  */
 import { resolve } from "node:path";
 import type { Checkpoint } from "../../splice/transfer/checkpoint.ts";
-import { conduct } from "../../splice/transfer/conduct.ts";
+import { conduct, type Progress } from "../../splice/transfer/conduct.ts";
+import type { Enlarging } from "../../splice/transfer/enlarge.ts";
 import type { Recipe } from "../../splice/transfer/recipe.ts";
 import type { Trainer } from "../../splice/transfer/trainer.ts";
 import { writeSafetensors } from "../../weights/formats/safetensors.ts";
@@ -47,35 +48,54 @@ export interface TrainingRunOptions {
   encode(checkpoint: Checkpoint): { tensors: StateDict; metadata: Record<string, string> };
   /** What is kept of a finished training beside the picture. */
   keep?(): Promise<void>;
+  /** What becomes of its picture; null or absent where it stays as large as it was painted. */
+  readonly enlarging?: Enlarging | null;
 }
 
 /** Trains to the end or until the signal; keeps the metrics, the previews, the checkpoint and in the end the picture. Resolves to the exit code. */
 export async function trainToPicture(trainer: Trainer, options: TrainingRunOptions): Promise<number> {
   const { job, voice } = options;
-  await train(trainer, options);
-  if (trainer.step() < job.recipe.steps) {
-    voice.canceled(stoppedText(trainer.step(), job.recipe.steps, job.checkpoint));
-    return EXIT.interrupted;
-  }
+  const progress = await train(trainer, options);
+  if (trainer.step() < job.recipe.steps) return stopped(trainer, options);
   await options.keep?.();
-  await writePicture(job.out, await trainer.render());
+  const painted = await trainer.render();
+  if (!options.enlarging) await writePicture(job.out, painted);
+  else {
+    const { signal } = options;
+    const onLeft = (seconds: number) => progress && voice.progress({ ...progress, eta_seconds: seconds });
+    try {
+      await options.enlarging.enlarge(painted, { signal, onLeft }, (rows) => writePicture(job.out, rows));
+    } catch (error) {
+      if (signal.aborted) return stopped(trainer, options);
+      throw error;
+    }
+  }
   const took = durationText((performance.now() - options.began) / 1000);
   voice.succeeded(job.out, `${resolve(job.out)} is done, in ${took}`);
   return EXIT.done;
 }
 
-async function train(trainer: Trainer, { job, voice, signal, encode }: TrainingRunOptions): Promise<void> {
+function stopped(trainer: Trainer, { voice, job }: TrainingRunOptions): number {
+  voice.canceled(stoppedText(trainer.step(), job.recipe.steps, job.checkpoint));
+  return EXIT.interrupted;
+}
+
+async function train(
+  trainer: Trainer,
+  { job, voice, signal, encode, enlarging }: TrainingRunOptions,
+): Promise<Progress | null> {
   const metrics = job.metrics === undefined ? null : await openMetrics(job.metrics, trainer.step());
   try {
-    await conduct(trainer, {
+    return await conduct(trainer, {
       recipe: job.recipe,
       signal,
+      ahead: enlarging?.seconds,
       onSteps(reports, progress) {
         metrics?.add(reports);
         voice.progress(progress);
       },
       async onPreview(picture, step) {
-        await writePicture(job.out, picture);
+        await writePicture(job.out, enlarging ? await enlarging.preview(picture) : picture);
         voice.preview(step, job.out);
       },
       save: job.checkpoint === undefined ? null : async (checkpoint) => {

@@ -1,11 +1,13 @@
 /** One transfer from the command line, from files to a picture: what `run` and `demo` do. */
 import type { Picture } from "../../images/picture.ts";
+import type { Size } from "../../images/scale.ts";
 import {
   decodeCheckpoint,
   encodeCheckpoint,
+  encodeGenerator,
   generatorSlab,
-  unpackGenerator,
 } from "../../splice/transfer/checkpoint.ts";
+import { openEnlarging } from "../../splice/transfer/enlarge.ts";
 import { fingerprintOf } from "../../splice/transfer/fingerprint.ts";
 import { megabytes } from "../../splice/transfer/memory.ts";
 import { type Recipe, vitSize } from "../../splice/transfer/recipe.ts";
@@ -13,7 +15,7 @@ import { openTrainer, type Trainer } from "../../splice/transfer/trainer.ts";
 import { seenSize } from "../../nets/vit.ts";
 import { writeSafetensors } from "../../weights/formats/safetensors.ts";
 import { loadWeights } from "../../weights/store/store.ts";
-import { checkSize, readPicture } from "../files/files.ts";
+import { checkSize, openPhotograph, readPicture } from "../files/files.ts";
 import type { ExtractorFlags } from "../terminal/extractor_flags.ts";
 import type { Voice } from "../terminal/voice.ts";
 import { openExtractor } from "./extractor.ts";
@@ -40,10 +42,10 @@ export async function runTransfer(transfer: Transfer, voice: Voice): Promise<num
 async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSignal): Promise<number> {
   const began = performance.now();
   const { recipe } = transfer;
-  const picture = (path: string) => readPicture(path, recipe.size);
-  const structure = await picture(transfer.structure);
-  checkSize({ path: transfer.out, flag: "--out" }, structure);
-  const appearance = await picture(transfer.appearance);
+  const file = await openPhotograph(transfer.structure, recipe.size);
+  const structure = file.picture;
+  checkSize({ path: transfer.out, flag: "--out" }, recipe.detail === "none" ? structure : file.size);
+  const appearance = await readPicture(transfer.appearance, recipe.size);
   const extractor = await openExtractor(recipe.model, transfer, voice.note);
   const initial = transfer.initGenerator === undefined
     ? undefined
@@ -65,6 +67,11 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
       fingerprint,
       memoryLimit,
     });
+    const generator = async () => ({
+      slab: await trainer.slab(),
+      size: Math.max(structure.width, structure.height),
+    });
+    const enlarging = openEnlarging({ detail: recipe.detail, file, runtime, generator, memoryLimit });
     const { name } = runtime.gpu.info;
     const seen = vitSize(recipe, extractor.vit.native);
     if (runtime.gpu.info.software && recipe.preset === undefined && recipe.steps > QUICK_STEPS) {
@@ -82,6 +89,7 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
         adapter: name,
         model: extractor.name,
         pictures: [structure, appearance],
+        result: enlarging?.size ?? structure,
         side: seen.side,
         longest: seen.longest,
       }),
@@ -92,11 +100,14 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
       signal,
       began,
       encode: encodeCheckpoint,
+      enlarging,
       async keep() {
         if (transfer.saveGenerator === undefined) return;
-        await writeSafetensors(transfer.saveGenerator, unpackGenerator(await trainer.slab()), {
-          metadata: { kind: "splice-generator", model: extractor.name, steps: String(recipe.steps) },
+        const { tensors, metadata } = encodeGenerator(await generator(), {
+          model: extractor.name,
+          steps: String(recipe.steps),
         });
+        await writeSafetensors(transfer.saveGenerator, tensors, { metadata });
       },
     });
   });
@@ -104,10 +115,11 @@ async function prepareAndTrain(transfer: Transfer, voice: Voice, signal: AbortSi
 
 function planText(
   trainer: Trainer,
-  { adapter, model, pictures, side, longest }: {
+  { adapter, model, pictures, result, side, longest }: {
     adapter: string;
     model: string;
     pictures: readonly Picture[];
+    result: Size;
     side: number;
     longest: number;
   },
@@ -118,6 +130,6 @@ function planText(
   const from = trainer.step() > 0 ? `; going on after step ${trainer.step()}` : "";
   return [
     `${adapter}; model ${model}; memory ${megabytes(totalBytes)} (${megabytes(scratchBytes)} reused)`,
-    `structure ${a}, appearance ${b}, seen as ${seen.width} x ${seen.height}${from}`,
+    `structure ${a}, appearance ${b}, seen as ${seen.width} x ${seen.height}, result ${result.width} x ${result.height}${from}`,
   ].join("\n");
 }

@@ -144,6 +144,7 @@ function lossText(losses: Progress["losses"]): string {
 
 /** `5.2/s  1:05 left` */
 function paceText({ step, steps, steps_per_second: pace, eta_seconds: left }: Progress): string {
+  if (step === steps && left) return `enlarging  ${clockText(left)} left`;
   if (pace === null || left === null) return step < steps ? "compiling" : "";
   return `${pace < 10 ? pace.toPrecision(2) : pace.toFixed(0)}/s  ${clockText(left)} left`;
 }

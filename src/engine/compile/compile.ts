@@ -6,7 +6,7 @@
 import type { Apply, Graph, Pass, Value } from "../ir/graph.ts";
 import { describe } from "../ir/graph.ts";
 import type { BufferId, Kernel, Operand, Profile, Program, Slice, Step } from "../ir/program.ts";
-import { byteSize, contiguous, EngineError, sizeOf } from "../ir/type.ts";
+import { byteSize, EngineError, sizeOf } from "../ir/type.ts";
 import { verify } from "../ir/verify.ts";
 import { debugProgram, debugWatch } from "../debug.ts";
 import { cutAbove } from "./cut.ts";
@@ -20,10 +20,16 @@ import { simplify } from "./simplify.ts";
 import { baseOf, layoutIn } from "./views.ts";
 
 /** In their order. */
-export function passesFor(
-  { profile: { maxBindingBytes }, budget = BUDGET }: Pick<CompileOptions, "profile" | "budget">,
-): readonly Pass[] {
-  return [simplify, expandComposites, simplify, cutAbove(maxBindingBytes), fuse, materialise, recomputeAbove(budget)];
+export function passesFor({ profile, budget = BUDGET }: Pick<CompileOptions, "profile" | "budget">): readonly Pass[] {
+  return [
+    simplify,
+    expandComposites(profile),
+    simplify,
+    cutAbove(profile.maxBindingBytes),
+    fuse,
+    materialise,
+    recomputeAbove(budget),
+  ];
 }
 
 export interface CompileOptions {
@@ -86,8 +92,8 @@ function emit(
     steps.push(dispatch(value, plan, profile));
   }
   const slice = (value: Value): Slice => {
-    const { buffer, offset } = plan.placement.get(baseOf(value))!;
-    return { buffer, offset: 4 * (offset + layoutIn(value)!.offset), bytes: byteSize(value.type) };
+    const { buffer, layout } = plan.placement.get(baseOf(value))!;
+    return { buffer, offset: 4 * (layout.offset + layoutIn(value)!.offset), bytes: byteSize(value.type) };
   };
   const inputs = new Map<string, Slice>();
   for (const value of plan.placement.keys()) if (value.kind === "input") inputs.set(value.name, slice(value));
@@ -104,7 +110,7 @@ function dispatch(value: Apply, plan: MemoryPlan, profile: Profile): Step {
   const { lower } = value.op;
   if (lower.kind !== "kernel") throw new Error(`Bug: ${describe(value)} reached emission`);
   const at = (operand: Value): { buffer: BufferId; operand: Operand } => {
-    const { buffer, offset } = plan.placement.get(baseOf(operand))!;
+    const { buffer, layout: { offset } } = plan.placement.get(baseOf(operand))!;
     const layout = layoutIn(operand)!;
     return { buffer, operand: { type: operand.type, layout: { ...layout, offset: layout.offset + offset } } };
   };
@@ -114,7 +120,15 @@ function dispatch(value: Apply, plan: MemoryPlan, profile: Profile): Step {
   const own = value.attrs.operands as number | undefined ?? inputs.length;
   const chained = value.op.name === "elementwise" || value.attrs.prologue !== undefined;
   const groups = [inputs.slice(0, own), inputs.slice(own)].map((group, i) => numbered(group, i === 1 || chained));
-  const output: Operand = { type: value.type, layout: contiguous(value.type.shape, target.offset) };
+  const output: Operand = { type: value.type, layout: target.layout };
+  const large = [...inputs.map(({ operand }) => operand), output].some(({ type, layout }) =>
+    layout.offset + sizeOf(type.shape) > 0x7fffffff
+  );
+  if (large) {
+    throw new EngineError(`Cannot address what ${describe(value)} reads or writes: more than 2^31 elements`, {
+      kind: "memory",
+    });
+  }
   let kernel: Kernel;
   try {
     kernel = lower.build({

@@ -69,11 +69,9 @@ function openCutting(graph: Graph, most: number): Cutting {
   for (const value of valuesOf(graph)) {
     if (value.kind !== "apply") continue;
     if (value.op.lower.kind === "concat") {
-      if (leadingAxis(value.type.shape) === 0) {
-        joints.set(
-          value,
-          boundsOf(value.inputs.map(({ type }) => type.shape[0])),
-        );
+      const axis = value.attrs.axis as number;
+      if (axis === leadingAxis(value.type.shape)) {
+        joints.set(value, boundsOf(value.inputs.map(({ type }) => type.shape[axis])));
       }
       continue;
     }

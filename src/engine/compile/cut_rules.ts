@@ -129,11 +129,18 @@ const views: Readonly<Record<string, Rule>> = {
   }),
 };
 
-/** The pieces, and the parts of those that are cut, are the parts. */
-const concatenation: Rule = ({ value, inputs, cutting }) => {
+/** The pieces, and the parts of those that are cut, are the parts; along another axis, parts are joined with parts. */
+const concatenation: Rule = (site) => {
+  const { value, inputs, cutting } = site;
+  const axis = value.attrs.axis as number;
   if (!cutting.large(value)) return null;
-  const parts = inputs.flatMap((form) => isCut(form) && form.axis === 0 ? form.parts : [joined(form)]);
-  return { axis: 0, bounds: boundsOf(parts.map(({ type }) => type.shape[0])), parts };
+  const leading = leadingAxis(value.type.shape);
+  if (axis === leading) {
+    const parts = inputs.flatMap((form) => isCut(form) && form.axis === axis ? form.parts : [joined(form)]);
+    return { axis, bounds: boundsOf(parts.map(({ type }) => type.shape[axis])), parts };
+  }
+  const bounds = boundsAlong(leading, site)!;
+  return cutInto(leading, bounds, (range) => concat(inputs.map((form) => part(form, leading, range)), axis));
 };
 
 /** A result along `axis` by parts, each the sum of what the ranges of the operand give to it; `term` gives their inputs and attributes. */

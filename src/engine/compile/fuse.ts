@@ -7,19 +7,14 @@
  * binds more than MAX_SOURCES tensors besides its result.
  */
 import type { Apply, Graph, Pass, Value } from "../ir/graph.ts";
-import { apply, consumersOf, inScope, valuesOf, withInputs } from "../ir/graph.ts";
+import { apply, inScope, valuesOf, withInputs } from "../ir/graph.ts";
 import { isContiguous, sizeOf } from "../ir/type.ts";
 import { full } from "../ops/broadcast.ts";
-import {
-  elementwise,
-  elementwiseAttrs,
-  evaluateExpression,
-  expressionText,
-  type Statement,
-} from "../ops/elementwise.ts";
+import { elementwise, elementwiseAttrs, evaluateExpression, expressionText } from "../ops/elementwise.ts";
 import { reshape } from "../ops/movement.ts";
+import { formOf, prologueOf, takesPrologue } from "./chains.ts";
 import { fusedOp } from "./fused.ts";
-import { baseOf, isScalar, isView, layoutIn, literalOf } from "./views.ts";
+import { baseOf, isScalar, isView, layoutIn, readersOf } from "./views.ts";
 
 /** WebGPU guarantees eight storage bindings; one is the result. */
 const MAX_SOURCES = 7;
@@ -27,12 +22,8 @@ const MAX_SOURCES = 7;
 const MAX_RECOMPUTED = 14;
 /** A chain that reads more full-sized tensors than this costs more to compute again than to read. */
 const MAX_RECOMPUTED_LOADS = 2;
-
-/** An expression over leaves, all of one shape. */
-interface Form {
-  readonly leaves: readonly Value[];
-  readonly statements: readonly Statement[];
-}
+/** Read by so many times as many elements at most, as by the three colours of a pixel, a chain is computed for each of them rather than stored. */
+const MAX_REPEATED = 4;
 
 interface Plan {
   readonly readers: (value: Value) => ReadonlySet<Value>;
@@ -51,96 +42,8 @@ export const fuse: Pass = {
   },
 };
 
-const takesPrologue = (value: Value) =>
-  value.kind === "apply" && value.op.lower.kind === "kernel" && value.op.lower.prologue;
 const takesEpilogue = (value: Value): value is Apply =>
   value.kind === "apply" && value.op.lower.kind === "kernel" && value.op.lower.epilogue;
-
-/** Who reads each value, views skipped. */
-function readersOf(graph: Graph): (value: Value) => ReadonlySet<Value> {
-  const consumers = consumersOf(graph);
-  const known = new Map<Value, Set<Value>>();
-  return function readers(value) {
-    let set = known.get(value);
-    if (!set) {
-      set = new Set<Value>();
-      for (const consumer of consumers.get(value) ?? []) {
-        if (isView(consumer)) readers(consumer).forEach((reader) => set!.add(reader));
-        else set.add(consumer);
-      }
-      known.set(value, set);
-    }
-    return set;
-  };
-}
-
-/** The same views, over another base of the same shape. */
-function throughViews(view: Value, base: Value): Value {
-  return isView(view) ? apply(view.op, [throughViews(view.inputs[0], base)], view.attrs) : base;
-}
-
-/** Equal keys are the same elements in the same order. */
-function leafKey(leaf: Value): string {
-  const layout = layoutIn(leaf);
-  return layout ? `${baseOf(leaf).id} ${layout.offset} ${layout.strides}` : `value ${leaf.id}`;
-}
-
-/** Collects leaves and statements; equal leaves and equal statements are kept once. */
-function formBuilder(): {
-  form: Form;
-  leaf(value: Value): string;
-  statement(op: string, args: readonly string[]): string;
-} {
-  const leaves: Value[] = [];
-  const statements: Statement[] = [];
-  const names = new Map<string, string>();
-  const once = (key: string, make: () => string) => {
-    if (!names.has(key)) names.set(key, make());
-    return names.get(key)!;
-  };
-  return {
-    form: { leaves, statements },
-    leaf: (value) => once(leafKey(value), () => `x${leaves.push(value) - 1}`),
-    statement: (op, args) => once(`${op} ${args}`, () => `%${statements.push({ op, args }) - 1}`),
-  };
-}
-
-type Builder = ReturnType<typeof formBuilder>;
-
-/** Adds what `value` is to the form, and returns the argument that stands for it. */
-function include(builder: Builder, value: Value, plan: Plan, views: (leaf: Value) => Value): string {
-  const literal = literalOf(value);
-  if (literal !== null) return String(literal);
-  const base = baseOf(value);
-  if (!isScalar(base) || plan.stored.has(base)) return builder.leaf(views(value));
-  const inner = (leaf: Value) => views(throughViews(value, leaf));
-  return builder.statement(base.op.name, base.inputs.map((from) => include(builder, from, plan, inner)));
-}
-
-/** The chain of `value`, down to what is stored. */
-function formOf(value: Apply, plan: Plan): Form {
-  const builder = formBuilder();
-  builder.statement(value.op.name, value.inputs.map((from) => include(builder, from, plan, (leaf) => leaf)));
-  return builder.form;
-}
-
-/** The chains of all inputs of a kernel over common leaves; null where no input is a chain. */
-function prologueOf(value: Apply, plan: Plan): { leaves: readonly Value[]; texts: string[] } | null {
-  if (!takesPrologue(value)) return null;
-  const chained = value.inputs.some((from) =>
-    literalOf(from) !== null || (isScalar(baseOf(from)) && !plan.stored.has(baseOf(from)))
-  );
-  if (!chained) return null;
-  const builder = formBuilder();
-  const texts = value.inputs.map((from) => {
-    const name = include(builder, from, plan, (leaf) => leaf);
-    // Every input's text holds all statements so far; the compiler drops what an input does not use.
-    const statements = [...builder.form.statements];
-    const last = statements.length - 1;
-    return expressionText(name === `%${last}` ? statements : [...statements, { op: "copy", args: [name] }]);
-  });
-  return builder.form.leaves.length === 0 ? null : { leaves: builder.form.leaves, texts };
-}
 
 /** How many tensors a kernel binds to read these; a view that strides cannot express will be copied, and is one of its own. */
 const sources = (leaves: readonly Value[]) =>
@@ -148,7 +51,7 @@ const sources = (leaves: readonly Value[]) =>
 
 /** How many tensors a kernel binds before its epilogue. */
 function boundBy(kernel: Apply, plan: Plan): number {
-  const prologue = prologueOf(kernel, plan);
+  const prologue = prologueOf(kernel, plan.stored);
   return prologue ? sources(prologue.leaves) : kernel.inputs.length;
 }
 
@@ -161,7 +64,9 @@ function decide(graph: Graph): Plan {
   const shorten = (value: Apply): boolean => {
     const below = value.inputs.map(baseOf).filter((base): base is Apply => isScalar(base) && !plan.stored.has(base));
     if (below.length === 0) return false;
-    plan.stored.add(below.reduce((a, b) => sources(formOf(b, plan).leaves) > sources(formOf(a, plan).leaves) ? b : a));
+    plan.stored.add(
+      below.reduce((a, b) => sources(formOf(b, plan.stored).leaves) > sources(formOf(a, plan.stored).leaves) ? b : a),
+    );
     return true;
   };
 
@@ -169,13 +74,13 @@ function decide(graph: Graph): Plan {
     if (takesPrologue(value)) {
       const apply = value as Apply;
       for (
-        let form = prologueOf(apply, plan);
+        let form = prologueOf(apply, plan.stored);
         form && sources(form.leaves) > MAX_SOURCES && shorten(apply);
-        form = prologueOf(apply, plan)
+        form = prologueOf(apply, plan.stored)
       );
     }
     if (!isScalar(value)) continue;
-    while (sources(formOf(value, plan).leaves) > MAX_SOURCES && shorten(value));
+    while (sources(formOf(value, plan.stored).leaves) > MAX_SOURCES && shorten(value));
     if (roots.has(value) || mustStore(value, plan)) plan.stored.add(value);
   }
 
@@ -189,9 +94,24 @@ function decide(graph: Graph): Plan {
     return found;
   };
 
+  /** Where all who read a chain end up in one place, it is computed there: once, for equal statements are kept once. Whether it now is. */
+  const moved = (value: Value): boolean => {
+    if (!isScalar(value) || !plan.stored.has(value) || roots.has(value) || isReadWhole(value, plan)) return false;
+    const [end, ...others] = ends(value);
+    if (others.length > 0 || !isScalar(end)) return false;
+    const readings = formOf(end, plan.stored).leaves.filter((leaf) => baseOf(leaf) === value).length;
+    if (readings !== 1 || sizeOf(end.type.shape) > MAX_REPEATED * sizeOf(value.type.shape)) return false;
+    plan.stored.delete(value);
+    if (sources(formOf(end, plan.stored).leaves) <= MAX_SOURCES) return true;
+    plan.stored.add(value);
+    return false;
+  };
+  // Late chains first; what one of them reads no more may leave room for another.
+  while (values.toReversed().filter(moved).length > 0);
+
   for (const value of values) {
     if (!isScalar(value) || !plan.stored.has(value)) continue;
-    const { leaves } = formOf(value, plan);
+    const { leaves } = formOf(value, plan.stored);
     const candidates = leaves.filter((leaf) => {
       const base = baseOf(leaf);
       if (
@@ -215,10 +135,14 @@ function decide(graph: Graph): Plan {
   return plan;
 }
 
+/** Whether a kernel needs it in a buffer. */
+const isReadWhole = (value: Value, plan: Plan) =>
+  [...plan.readers(value)].some((reader) => !isScalar(reader) && !takesPrologue(reader));
+
 function mustStore(value: Apply, plan: Plan): boolean {
   const readers = [...plan.readers(value)];
-  if (readers.some((reader) => !isScalar(reader) && !takesPrologue(reader))) return true;
-  const { leaves, statements } = formOf(value, plan);
+  if (isReadWhole(value, plan)) return true;
+  const { leaves, statements } = formOf(value, plan.stored);
   const size = sizeOf(value.type.shape);
   // Read through an expanding view, a chain would be computed once for every repetition.
   const grows = readers.some((reader) => sizeOf(reader.kind === "apply" ? reader.inputs[0].type.shape : []) > size);
@@ -242,7 +166,7 @@ function construct(graph: Graph, plan: Plan): Graph {
 
   /** A kernel with its prologue, and with the chain that ends in `end` as its epilogue. */
   const finish = (kernel: Apply, end: Apply | null): Value => {
-    const prologue = prologueOf(kernel, plan);
+    const prologue = prologueOf(kernel, plan.stored);
     const own = prologue ? prologue.leaves.map(now) : kernel.inputs.map(now);
     const attrs = {
       ...kernel.attrs,
@@ -250,7 +174,7 @@ function construct(graph: Graph, plan: Plan): Graph {
       ...(prologue ? { prologue: prologue.texts.join(" | ") } : {}),
     };
     if (!end) return prologue ? apply(fusedOp(kernel.op), own, attrs) : withInputs(kernel, own);
-    const { leaves, statements } = formOf(end, plan);
+    const { leaves, statements } = formOf(end, plan.stored);
     const result = leaves.findIndex((leaf) => baseOf(leaf) === kernel);
     const rest = leaves.filter((_, i) => i !== result);
     const name = (i: number) => i === result ? "x0" : `x${rest.indexOf(leaves[i]) + 1}`;
@@ -278,7 +202,7 @@ function construct(graph: Graph, plan: Plan): Graph {
         done.set(value, finish(kernel, value));
         return;
       }
-      const { leaves, statements } = formOf(value, plan);
+      const { leaves, statements } = formOf(value, plan.stored);
       const made = leaves.length > 0
         ? apply(elementwise, leaves.map(now), elementwiseAttrs(statements))
         : full(value.type.shape, evaluateExpression(statements, []));

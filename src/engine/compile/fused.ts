@@ -46,6 +46,7 @@ export function fusedOp(base: Op): Op {
       epilogue: false,
       prologue: false,
       contiguous: base.lower.kind === "kernel" && base.lower.contiguous === true,
+      strided: base.lower.kind === "kernel" && base.lower.strided === true,
       build(request: KernelRequest) {
         if (base.lower.kind !== "kernel") throw new Error(`Bug: ${base.name} is no kernel`);
         const { attrs, inputs } = request;

@@ -6,10 +6,10 @@
  */
 import type { Graph, Pass, Value } from "../ir/graph.ts";
 import { apply, rebuild, valuesOf, withInputs } from "../ir/graph.ts";
-import { isContiguous, type Layout, sizeOf } from "../ir/type.ts";
+import { isContiguous, type Layout, type Shape, sizeOf } from "../ir/type.ts";
 import { elementwise } from "../ops/elementwise.ts";
 import { fillOp } from "../ops/movement.ts";
-import { baseOf, isView, layoutIn, literalOf } from "./views.ts";
+import { baseOf, isView, layoutIn, literalOf, placeIn, readersOf } from "./views.ts";
 
 const copy = (value: Value) => apply(elementwise, [value], { expression: "copy x0" });
 
@@ -31,13 +31,19 @@ function asContiguous(value: Value): Value {
 const covers = (value: Value, layout: Layout) =>
   isContiguous(layout) && layout.offset === 0 && sizeOf(layout.shape) === sizeOf(baseOf(value).type.shape);
 
-/** The stored value whose place can be inside a concatenation, or a copy. */
-function piece(value: Value, taken: Set<Value>): Value {
+/** The stored value whose place can be inside a concatenation of that shape, or a copy. `alone`: nobody else reads it. */
+function piece(
+  value: Value,
+  { shape, alone, taken }: { readonly shape: Shape; readonly alone: boolean; readonly taken: Set<Value> },
+): Value {
   const seen = expressible(value);
   const base = baseOf(seen);
-  const whole = covers(seen, layoutIn(seen)!) && base.kind === "apply" && base.op.lower.kind === "kernel" &&
+  const fits = covers(seen, layoutIn(seen)!) && base.kind === "apply" && base.op.lower.kind === "kernel" &&
     !taken.has(base);
-  const result = whole ? seen : copy(seen);
+  const place = fits ? placeIn(shape, seen) : null;
+  // Who reads a piece by itself takes it to be contiguous.
+  const strided = fits && base.op.lower.kind === "kernel" && base.op.lower.strided && alone;
+  const result = place && (isContiguous(place) || strided) ? seen : copy(seen);
   taken.add(baseOf(result));
   return result;
 }
@@ -48,12 +54,15 @@ export const materialise: Pass = {
     // A root keeps a buffer of its own, so it cannot stand inside a concatenation.
     const taken = new Set<Value>();
     const rootsBefore = new Set([...graph.roots.values()].map(baseOf));
+    const readers = readersOf(graph);
     const step = rebuild(graph, (value, inputs) => {
       if (value.kind !== "apply" || isView(value)) return withInputs(value, inputs);
       const { lower } = value.op;
       const ready = inputs.map((input, i) => {
         if (lower.kind === "concat") {
-          return rootsBefore.has(baseOf(value.inputs[i])) ? copy(expressible(input)) : piece(input, taken);
+          const before = baseOf(value.inputs[i]);
+          if (rootsBefore.has(before)) return copy(expressible(input));
+          return piece(input, { shape: value.type.shape, alone: readers(before).size === 1, taken });
         }
         // The operands of an epilogue may lie anyhow, whatever the kernel asks of its own.
         const own = i < (value.attrs.operands as number | undefined ?? inputs.length);

@@ -10,16 +10,16 @@
 import type { Apply, Graph, Value } from "../ir/graph.ts";
 import { valuesOf } from "../ir/graph.ts";
 import type { BufferId, BufferRole } from "../ir/program.ts";
-import { byteSize, sizeOf } from "../ir/type.ts";
-import { baseOf, isView } from "./views.ts";
+import { byteSize, contiguous, contiguousStrides, type Layout } from "../ir/type.ts";
+import { baseOf, isView, placeIn } from "./views.ts";
 
 /** Bytes that a program may hold beside its states and results before memory is worth more than time: steps of small pictures hold less. */
 export const BUDGET = 768 * 2 ** 20;
 
 export interface Placement {
   readonly buffer: BufferId;
-  /** In elements. */
-  readonly offset: number;
+  /** Where in the buffer the value's elements lie; contiguous, but for a piece of a concatenation along an inner axis, which nobody reads by itself. */
+  readonly layout: Layout;
 }
 
 export interface MemoryPlan {
@@ -40,27 +40,29 @@ export interface Storage {
 export interface Lives {
   readonly order: readonly Apply[];
   readonly storages: ReadonlyMap<Value, Storage>;
-  /** Whose place a stored value lies in, and where in it, in elements. */
-  settle(value: Value): { readonly owner: Value; readonly offset: number };
+  /** Whose place a stored value lies in, and where in it. */
+  settle(value: Value): { readonly owner: Value; readonly layout: Layout };
 }
 
 /** From when to when everything stored is needed. */
 export function livesOf(graph: Graph): Lives {
   const order = valuesOf(graph).filter((value): value is Apply => value.kind === "apply" && !isView(value));
 
-  // A piece of a concatenation lives in its whole, at an offset.
-  const home = new Map<Value, { whole: Value; offset: number }>();
+  // A piece of a concatenation lives in its whole, which is never a piece itself.
+  const home = new Map<Value, { whole: Value; layout: Layout }>();
   for (const value of order) {
     if (value.op.lower.kind !== "concat") continue;
+    const axis = value.attrs.axis as number;
+    const stride = contiguousStrides(value.type.shape)[axis];
     let offset = 0;
     for (const input of value.inputs) {
-      home.set(baseOf(input), { whole: value, offset });
-      offset += sizeOf(input.type.shape);
+      home.set(baseOf(input), { whole: value, layout: { ...placeIn(value.type.shape, input)!, offset } });
+      offset += input.type.shape[axis] * stride;
     }
   }
-  const settle = (value: Value, offset = 0): { owner: Value; offset: number } => {
+  const settle = (value: Value): { owner: Value; layout: Layout } => {
     const at = home.get(value);
-    return at ? settle(at.whole, offset + at.offset) : { owner: value, offset };
+    return at ? { owner: at.whole, layout: at.layout } : { owner: value, layout: contiguous(value.type.shape) };
   };
 
   const storages = new Map<Value, Storage>();
@@ -96,6 +98,12 @@ export function scratchBytes({ buffers }: MemoryPlan): number {
 
 /** Where values begin in a buffer, in bytes: so that four words can be loaded at once. */
 const ALIGNMENT = 16;
+
+/** Where a storage begins, in elements. */
+interface Place {
+  readonly buffer: BufferId;
+  readonly offset: number;
+}
 
 interface Shelf {
   readonly id: BufferId;
@@ -137,7 +145,7 @@ function placed(
   const outputs = new Map([...graph.roots].map(([name, value]) => [baseOf(value), name]));
 
   const buffers = new Map<BufferId, { bytes: number; role: BufferRole }>();
-  const places = new Map<Value, Placement>();
+  const places = new Map<Value, Place>();
   let nextBuffer = 0;
   const open = (bytes: number, role: BufferRole): BufferId => {
     const id = nextBuffer++ as BufferId;
@@ -145,7 +153,7 @@ function placed(
     return id;
   };
   const scratch: Shelf[] = [];
-  const shelve = (storage: Storage): Placement => {
+  const shelve = (storage: Storage): Place => {
     for (const shelf of scratch) {
       const offset = roomOn(shelf, storage, dense);
       if (offset === null || shelf.taken.some((other) => opposed(other.storage.owner, storage.owner))) continue;
@@ -169,9 +177,11 @@ function placed(
   const placement = new Map<Value, Placement>();
   for (const value of valuesOf(graph)) {
     if (isView(value) || value.kind === "const") continue;
-    const { owner, offset } = settle(value);
+    const { owner, layout } = settle(value);
     const place = places.get(owner);
-    if (place) placement.set(value, { buffer: place.buffer, offset: place.offset + offset });
+    if (place) {
+      placement.set(value, { buffer: place.buffer, layout: { ...layout, offset: place.offset + layout.offset } });
+    }
   }
   return { order, placement, buffers };
 }

@@ -6,6 +6,7 @@ import { apply, rebuild, withInputs } from "../ir/graph.ts";
 import { sameShape } from "../ir/type.ts";
 import { full } from "../ops/broadcast.ts";
 import { scalarOps } from "../ops/elementwise.ts";
+import { concatOp, embedOp, list, sliceOp } from "../ops/movement.ts";
 import { isScalar, literalOf } from "./views.ts";
 
 type Rule = (value: Apply) => Value | null;
@@ -21,10 +22,55 @@ const fold: Rule = ({ op, type, inputs }) => {
   return Number.isFinite(result) ? full(type.shape, result) : null;
 };
 
+/** Where a value is the only part of a wider one that is not 0: between which places of which axis. */
+function partOf(value: Value): { inner: Value; axis: number; start: number; end: number } | null {
+  if (value.kind !== "apply" || value.op !== embedOp || list(value.attrs, "step").some((step) => step !== 1)) {
+    return null;
+  }
+  const [inner] = value.inputs;
+  const { shape } = inner.type;
+  const axes = shape.map((_, axis) => axis).filter((axis) => shape[axis] !== value.type.shape[axis]);
+  if (axes.length !== 1) return null;
+  const [axis] = axes;
+  const start = list(value.attrs, "start")[axis];
+  return { inner, axis, start, end: start + shape[axis] };
+}
+
+/** Two neighbouring parts of one whole, added: the gradients of a value that is read in parts are joined instead. */
+const join: Rule = ({ inputs, type: { shape } }) => {
+  const parts = inputs.flatMap((value) => partOf(value) ?? []).sort((a, b) => a.start - b.start);
+  const [left, right] = parts;
+  if (!right || left.axis !== right.axis || left.end !== right.start) return null;
+  const { axis } = left;
+  const pieces = parts.flatMap(({ inner }) => {
+    const joined = inner.kind === "apply" && inner.op === concatOp && inner.attrs.axis === axis;
+    return joined ? inner.inputs : [inner];
+  });
+  const joined = apply(concatOp, pieces, { axis });
+  if (joined.type.shape[axis] === shape[axis]) return joined;
+  const start = shape.map((_, i) => i === axis ? left.start : 0);
+  return apply(embedOp, [joined], { shape, start, step: shape.map(() => 1) });
+};
+
+/** What is read of a part that a wider whole of zeros was made of: the part itself, some of it, or zeros. */
+const sliceOfPart: Rule = ({ inputs: [whole], type, attrs }) => {
+  const part = partOf(whole);
+  if (!part) return null;
+  const { inner, axis } = part;
+  const [start, count, step] = [list(attrs, "start"), list(attrs, "count"), list(attrs, "step")];
+  const [low, high] = [start[axis], start[axis] + (count[axis] - 1) * step[axis]].sort((a, b) => a - b);
+  if (high < part.start || low >= part.end) return full(type.shape, 0);
+  if (low < part.start || high >= part.end) return null;
+  const shifted = start.with(axis, start[axis] - part.start);
+  const all = inner.type.shape.every((side, i) => shifted[i] === 0 && step[i] === 1 && count[i] === side);
+  return all ? inner : apply(sliceOp, [inner], { ...attrs, start: shifted });
+};
+
 /** By op: what a value can be replaced by, or null. Rules keep the type. */
 const rules: Readonly<Record<string, readonly Rule[]>> = {
   add: [
     ({ inputs: [a, b] }) => literalOf(a) === 0 ? b : literalOf(b) === 0 ? a : null,
+    join,
   ],
   sub: [({ inputs: [a, b] }) => literalOf(b) === 0 ? a : null],
   mul: [
@@ -41,6 +87,7 @@ const rules: Readonly<Record<string, readonly Rule[]>> = {
         : apply(scalarOps.get("mul")!, [value.inputs[0], full(value.type.shape, 1 / by)]);
     },
   ],
+  slice: [sliceOfPart],
   neg: [({ inputs: [a] }) => a.kind === "apply" && a.op.name === "neg" ? a.inputs[0] : null],
   permute: [
     (value) => {

@@ -1,8 +1,8 @@
 /**
  * Resolving views: from a value to the one that is stored, and the layout through which it is seen.
  */
-import type { Apply, Lowering, Op, Value } from "../ir/graph.ts";
-import { contiguous, type Layout } from "../ir/type.ts";
+import { type Apply, consumersOf, type Graph, type Lowering, type Op, type Value } from "../ir/graph.ts";
+import { contiguous, contiguousStrides, type Layout, reshapeLayout, type Shape } from "../ir/type.ts";
 
 type Lowered<Kind extends Lowering["kind"]> = Apply & {
   readonly op: Op & { readonly lower: Extract<Lowering, { kind: Kind }> };
@@ -32,4 +32,28 @@ export function layoutIn(value: Value): Layout | null {
 export function literalOf(value: Value): number | null {
   const base = baseOf(value);
   return base.kind === "const" ? base.literal : null;
+}
+
+/** Who reads each value, views skipped. */
+export function readersOf(graph: Graph): (value: Value) => ReadonlySet<Value> {
+  const consumers = consumersOf(graph);
+  const known = new Map<Value, Set<Value>>();
+  return function readers(value) {
+    let set = known.get(value);
+    if (!set) {
+      set = new Set<Value>();
+      for (const consumer of consumers.get(value) ?? []) {
+        if (isView(consumer)) readers(consumer).forEach((reader) => set!.add(reader));
+        else set.add(consumer);
+      }
+      known.set(value, set);
+    }
+    return set;
+  };
+}
+
+/** How the stored value behind a piece lies in a concatenation of that shape, from where the piece begins; null where strides cannot say. */
+export function placeIn(shape: Shape, piece: Value): Layout | null {
+  const place = { offset: 0, shape: piece.type.shape, strides: contiguousStrides(shape) };
+  return reshapeLayout(place, baseOf(piece).type.shape);
 }

@@ -4,7 +4,7 @@
  * A graph is what its roots reach, so dead code cannot exist. Ids rise in the order of construction; everything behind keeps
  * that order, so whoever builds a graph decides in which order a step runs (and with it what must be held in memory).
  */
-import type { Kernel, KernelRequest } from "./program.ts";
+import type { Kernel, KernelRequest, Profile } from "./program.ts";
 import type { Attrs, Layout, TensorType } from "./type.ts";
 import { EngineError, typeText } from "./type.ts";
 
@@ -41,8 +41,8 @@ export type Lowering =
   /** One WGSL expression an element; fuses into its neighbours. */
   | { readonly kind: "scalar" }
   /** Written in terms of other ops; replaced by `expand` before fusion. */
-  | { readonly kind: "graph"; expand(inputs: readonly Value[], attrs: Attrs): Value }
-  /** Leading-axis concatenation: its inputs are computed right into their places. */
+  | { readonly kind: "graph"; expand(inputs: readonly Value[], attrs: Attrs, profile: Profile): Value }
+  /** A concatenation along `attrs.axis`: its inputs are computed right into their places. */
   | { readonly kind: "concat" }
   | {
     readonly kind: "kernel";
@@ -52,6 +52,8 @@ export type Lowering =
     readonly prologue: boolean;
     /** Operands must be contiguous (at any offset); others are copied first. */
     readonly contiguous?: boolean;
+    /** The result may lie in any strides, as a piece of something wider does. */
+    readonly strided?: boolean;
     build(request: KernelRequest): Kernel;
   };
 

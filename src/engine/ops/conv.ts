@@ -10,7 +10,7 @@ import type { KernelRequest } from "../ir/program.ts";
 import type { Attrs, TensorType } from "../ir/type.ts";
 import { EngineError, sameShape, sizeOf, typeText } from "../ir/type.ts";
 import { convInputGradientKernel, convKernel } from "../wgsl/conv/conv.ts";
-import { convWeightGradientKernel } from "../wgsl/conv/conv_gradient.ts";
+import { convWeightGradientKernel, partsOf } from "../wgsl/conv/conv_gradient.ts";
 import { matmul } from "./matmul.ts";
 import { embedOp, reshape } from "./movement.ts";
 import { foldReflection } from "./reflection.ts";
@@ -203,11 +203,9 @@ const weightGradientOp: Op = {
   ) => [inputGradient(gradient, g, x.type, structure(attrs)), apply(convOp, [x, g], structure(attrs))],
   lower: {
     kind: "graph",
-    expand([x, gradient], attrs) {
+    expand([x, gradient], attrs, profile) {
       const shape = withShape(attrs).shape;
-      const [batch, , rows, columns] = gradient.type.shape;
-      // Parts keep every core busy and sums short; a part costs a copy of the weight, so small planes get few.
-      const splits = Math.max(1, Math.min(batch * rows, 32, Math.ceil(batch * rows * columns / 2048)));
+      const splits = partsOf({ gradient: gradient.type.shape, weight: shape, profile });
       const parts = apply(weightPartsOp, [x, gradient], { ...structure(attrs), shape, splits });
       return reshape(splits === 1 ? parts : sumColumns(reshape(parts, [splits, sizeOf(shape)])), shape);
     },

@@ -249,6 +249,7 @@ export const elementwise: Op = {
     kind: "kernel",
     epilogue: false,
     prologue: false,
+    strided: true,
     build({ inputs, output, attrs, profile }: KernelRequest) {
       const text = attrs.expression as string;
       const chain = { operands: inputs, render: renderer(text) };

@@ -46,7 +46,7 @@ const layerNormOp: Op = {
       columns(g),
     ];
   },
-  lower: { kind: "kernel", epilogue: false, prologue: false, build: layerNormKernel },
+  lower: { kind: "kernel", epilogue: true, prologue: false, build: layerNormKernel },
 };
 
 /** (x - mean) / sqrt(var + epsilon) * weight + bias over the last axis. x [..., D]; weight, bias [D]. */
@@ -72,7 +72,7 @@ const layerNormGradientOp: Op = {
     // Linear and self-adjoint in h; what it does to x is of second order and built from first principles.
     return [secondOrder(x, h, g, attrs.epsilon as number), apply(layerNormGradientOp, [x, g], attrs)];
   },
-  lower: { kind: "kernel", epilogue: false, prologue: true, build: layerNormGradientKernel },
+  lower: { kind: "kernel", epilogue: true, prologue: true, build: layerNormGradientKernel },
 };
 
 /** d/dx of <g, layer_norm_gradient(x, h)>: with q = <g, h> - n mean(g) mean(h) - n a b, a = mean(g hat), b = mean(h hat). */

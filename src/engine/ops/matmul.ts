@@ -88,6 +88,7 @@ const matmulOp: Op = {
     kind: "kernel",
     epilogue: true,
     prologue: false,
+    strided: true,
     build({ inputs: [a, b], output, attrs, epilogue, profile }: KernelRequest) {
       const sizes = sizesOf(a.type, b.type, attrs);
       const splits = splitsOf(attrs);

@@ -101,7 +101,7 @@ export function transpose(x: Value): Value {
   return permute(x, x.type.shape.map((_, axis) => axis === rank - 1 ? rank - 2 : axis === rank - 2 ? rank - 1 : axis));
 }
 
-const sliceOp: Op = viewOp(
+export const sliceOp: Op = viewOp(
   "slice",
   ([x], attrs) => {
     const [start, count, step] = [list(attrs, "start"), list(attrs, "count"), list(attrs, "step")];
@@ -175,44 +175,46 @@ export const embedOp: Op = {
   },
 };
 
-const concatOp: Op = {
+const axisOf = (attrs: Attrs) => attrs.axis as number;
+
+export const concatOp: Op = {
   name: "concat",
-  infer(inputs) {
+  infer(inputs, attrs) {
     const [first] = inputs;
-    const odd = inputs.find((type) => !sameShape(type.shape.slice(1), first.shape.slice(1)));
-    if (odd) {
+    const axis = axisOf(attrs);
+    const others = ({ shape }: TensorType) => shape.toSpliced(axis, 1);
+    if (axis >= first.shape.length || inputs.some((type) => !sameShape(others(type), others(first)))) {
       throw new EngineError(
         `Cannot concat ${inputs.map(typeText).join(" with ")}: all axes but the joined one must agree`,
       );
     }
     return {
       dtype: first.dtype,
-      shape: [inputs.reduce((total, type) => total + type.shape[0], 0), ...first.shape.slice(1)],
+      shape: first.shape.with(axis, inputs.reduce((total, type) => total + type.shape[axis], 0)),
     };
   },
-  meaning(inputs) {
+  meaning(inputs, types, attrs) {
+    const runs = types.map(({ shape }) => sizeOf(shape.slice(axisOf(attrs))));
+    const row = runs.reduce((a, b) => a + b);
     const out = new Float64Array(inputs.reduce((total, x) => total + x.length, 0));
-    let offset = 0;
-    for (const x of inputs) {
-      out.set(x, offset);
-      offset += x.length;
+    let start = 0;
+    for (const [i, x] of inputs.entries()) {
+      for (let r = 0; r * row < out.length; r++) out.set(x.subarray(r * runs[i], (r + 1) * runs[i]), r * row + start);
+      start += runs[i];
     }
     return out;
   },
-  pullback({ g, inputs }) {
+  pullback({ g, inputs, attrs }) {
+    const axis = axisOf(attrs);
     let start = 0;
-    return inputs.map((x) => slice(g, 0, (start += x.type.shape[0]) - x.type.shape[0], x.type.shape[0]));
+    return inputs.map(({ type: { shape } }) => slice(g, axis, (start += shape[axis]) - shape[axis], shape[axis]));
   },
   lower: { kind: "concat" },
 };
 
-/** Joins tensors along an axis. Along the first axis of more than one element nothing is copied. */
+/** Joins tensors along an axis. Nothing is copied along the first axis of more than one element, nor of what kernels can write in rows of any stride. */
 export function concat(values: readonly Value[], axis = 0): Value {
-  if (values.length === 1) return values[0];
-  const rank = values[0].type.shape.length;
-  const order = [axis, ...Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis)];
-  const joined = apply(concatOp, values.map((value) => permute(value, order)));
-  return permute(joined, order.map((_, i) => order.indexOf(i)));
+  return values.length === 1 ? values[0] : apply(concatOp, values, { axis });
 }
 
 /** A stored tensor of one number, for readers that need a buffer. */

@@ -22,7 +22,7 @@ const softmaxOp: Op = {
   },
   meaning: ([x], [type]) => eachRow([x], type.shape.at(-1)!, type.shape.at(-1)!, ([row]) => softmaxRow(row)),
   pullback: ({ g, out }) => [softmaxGradient(out, g)],
-  lower: { kind: "kernel", epilogue: false, prologue: true, build: softmaxKernel },
+  lower: { kind: "kernel", epilogue: true, prologue: true, build: softmaxKernel },
 };
 
 /** Softmax over the last axis. */
@@ -49,7 +49,7 @@ const softmaxGradientOp: Op = {
     // y = p h - p (h.p): dy/dp = h g - g (h.p) - h (g.p); dy/dh = p g - p (g.p).
     return [sub(mul(g, sub(h, along(h, p))), mul(h, along(g, p))), sub(gp, mul(p, along(g, p)))];
   },
-  lower: { kind: "kernel", epilogue: false, prologue: true, build: softmaxGradientKernel },
+  lower: { kind: "kernel", epilogue: true, prologue: true, build: softmaxGradientKernel },
 };
 
 export function softmaxGradient(p: Value, g: Value): Value {

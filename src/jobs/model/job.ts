@@ -100,7 +100,9 @@ const pace = {
   steps: count.describe("steps to do"),
   losses: lossesSchema,
   steps_per_second: nullable(z.number()).describe("null until a step has been timed"),
-  eta_seconds: nullable(z.number()).describe("time left, null until a step has been timed"),
+  eta_seconds: nullable(z.number()).describe(
+    "time left, null until a step has been timed; of the last step: until the picture has the photograph's size",
+  ),
 };
 
 const address = z.string().describe("an address on this server");
@@ -112,6 +114,9 @@ const urlsSchema = z.strictObject({
   image: nullable(address).describe("the photograph whose features are inverted; null for a transfer"),
   preview: nullable(address).describe("the newest rendering; null before the first"),
   result: nullable(address).describe("null until the job has succeeded"),
+  trained: nullable(address).describe(
+    "the picture as large as it was trained, before `detail` gave it the photograph's size; null until the job has succeeded",
+  ),
   generator: nullable(address).describe(
     "the trained generator, safetensors; null until the job has succeeded, and for an inversion",
   ),

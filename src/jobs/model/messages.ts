@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { lookSchema } from "../../splice/instruments/look_options.ts";
+import { applySchema } from "../../splice/transfer/apply_options.ts";
 import { recipeSchema } from "../../splice/transfer/recipe.ts";
 import { eventSchemas, type FaultCode, FAULTS, fieldErrorSchema } from "./job.ts";
 import { workSchema } from "./work.ts";
@@ -35,7 +36,14 @@ export type ImageFormatName = z.infer<typeof imageFormatSchema>;
 
 /** A question with one answer. `apply`, `features` and `look` are for a GPU worker, `inspect` and `convert` for the inspector. */
 const taskSchema = z.discriminatedUnion("task", [
-  z.strictObject({ task: z.literal("apply"), generator: path, picture: path, out: path, format: imageFormatSchema }),
+  z.strictObject({
+    task: z.literal("apply"),
+    generator: path,
+    picture: path,
+    options: applySchema,
+    out: path,
+    format: imageFormatSchema,
+  }),
   z.strictObject({
     task: z.literal("features"),
     model: path,

@@ -96,6 +96,7 @@ export function recordOf(row: JobRow): JobRecord {
       image: input("image"),
       preview: row.preview_step === null ? null : jobAddress(id, "preview"),
       result: done ? jobAddress(id, "result") : null,
+      trained: done ? jobAddress(id, "trained") : null,
       generator: generates ? jobAddress(id, "generator") : null,
       apply: generates ? jobAddress(id, "apply") : null,
     },

@@ -87,14 +87,19 @@ export interface JobService {
   /** Resolves when the job has ended, or rejects with Fault unavailable when the server stops. */
   finished(id: string): Promise<Job>;
   result(id: string, format: ImageFormatName): Promise<Served>;
+  /** The picture as large as it was trained: the result itself, where nothing enlarged it. */
+  trained(id: string, format: ImageFormatName): Promise<Served>;
   preview(id: string): Promise<Served>;
   generator(id: string): Promise<Served>;
   /** A photograph of the job as it was sent, or, in a format that is named, as it was understood. */
   input(id: string, name: InputName, format?: ImageFormatName): Promise<Served>;
   /** The upload's file `image` as it is read: upright, in sRGB, on white; the answer lies in the upload's folder. */
   show(upload: Upload, format: ImageFormatName): Promise<Served>;
-  /** Renders the upload's file `image` with the generator of a job; the answer lies in the upload's folder. */
-  apply(id: string, upload: Upload, format: ImageFormatName): Promise<Served>;
+  /** Renders the upload's file `image` with the generator of a job; the answer lies in the upload's folder. Fields: as `parseApply` takes them. */
+  apply(id: string, upload: Upload, options: {
+    readonly fields: Readonly<Record<string, unknown>>;
+    readonly format: ImageFormatName;
+  }): Promise<Served>;
   /** Features of the upload's file `image`, safetensors in the upload's folder. Fields: model, layers, vit_side, vit_longest, resize. */
   features(upload: Upload, fields: Readonly<Record<string, unknown>>): Promise<Served>;
   /** A picture of what the extractor sees in the upload's file `image`, in the upload's folder. Fields: as `parseLook` takes them. */

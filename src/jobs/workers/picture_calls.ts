@@ -4,11 +4,12 @@
  */
 import { join } from "node:path";
 import { type LookName, parseLook } from "../../splice/instruments/look_options.ts";
+import { parseApply } from "../../splice/transfer/apply_options.ts";
 import type { StoreOptions } from "../../weights/store/store.ts";
 import type { CallOptions } from "./calls.ts";
 import { findModelForJob } from "./find_model.ts";
 import { readFeatureFields } from "../model/feature_fields.ts";
-import { Fault } from "../model/job.ts";
+import { Fault, type FieldError } from "../model/job.ts";
 import type { ImageFormatName, Task } from "../model/messages.ts";
 import type { Served, Upload } from "../model/service.ts";
 import type { Tended } from "./tended.ts";
@@ -32,7 +33,10 @@ export interface PictureCalls {
   /** Writes the upload's file `image` as it is read: upright, in sRGB, on white. */
   show(upload: Upload, format: ImageFormatName): Promise<Served>;
   /** Renders the upload's file `image` with this generator. */
-  apply(generator: string, upload: Upload, format: ImageFormatName): Promise<Served>;
+  apply(generator: string, upload: Upload, options: {
+    readonly fields: Readonly<Record<string, unknown>>;
+    readonly format: ImageFormatName;
+  }): Promise<Served>;
   features(upload: Upload, fields: Readonly<Record<string, unknown>>): Promise<Served>;
   look(
     name: LookName,
@@ -111,9 +115,10 @@ export function openPictureCalls({ inspector, models, work }: PictureCallsOption
       );
       return await served(to, `image/${format}`);
     },
-    async apply(generator, upload, format) {
+    async apply(generator, upload, { fields, format }) {
+      const options = readOptions(parseApply(fields));
       const out = join(upload.folder, `result.${SUFFIX[format]}`);
-      await onPicture(upload, (picture) => ({ task: "apply", generator, picture, out, format }));
+      await onPicture(upload, (picture) => ({ task: "apply", generator, picture, options, out, format }));
       return await served(out, `image/${format}`);
     },
     async features(upload, fields) {
@@ -136,7 +141,14 @@ export function openPictureCalls({ inspector, models, work }: PictureCallsOption
 /** A look and its options. @throws Fault invalid_options, with all that is wrong */
 function readLook(name: LookName, fields: Readonly<Record<string, unknown>>) {
   const parsed = parseLook(name, fields);
-  if (parsed.ok) return parsed.look;
+  return readOptions(parsed.ok ? { ok: true, options: parsed.look } : parsed);
+}
+
+/** @throws Fault invalid_options, with all that is wrong */
+function readOptions<Options>(
+  parsed: { ok: true; options: Options } | { ok: false; errors: readonly FieldError[] },
+): Options {
+  if (parsed.ok) return parsed.options;
   const detail = parsed.errors.map(({ message }) => message).join("; ");
   throw new Fault("invalid_options", detail, { errors: parsed.errors });
 }

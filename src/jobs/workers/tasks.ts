@@ -2,11 +2,12 @@
  * The short tasks of a GPU worker, done between the steps of its job: rendering with a trained generator, features of a picture, pictures of what the extractor sees. From
  * files to a file, like a job, but without a memory of it.
  */
-import { decodeImage } from "../../images/decode.ts";
+import { decodeImage, openPictureFile } from "../../images/decode.ts";
 import { encodeImage } from "../../images/encode.ts";
 import { type Picture, releasePicture } from "../../images/picture.ts";
-import { applyGenerator } from "../../splice/transfer/apply.ts";
-import { generatorSlab } from "../../splice/transfer/checkpoint.ts";
+import type { Rows } from "../../images/scale.ts";
+import { readGenerator } from "../../splice/transfer/checkpoint.ts";
+import { renderPhotograph } from "../../splice/transfer/enlarge.ts";
 import { extractFeatures, featureMetadata, layersProblem, wantedLayers } from "../../splice/instruments/features.ts";
 import { paintLook, tooMuch } from "../../splice/instruments/look.ts";
 import { lookProblems } from "../../splice/instruments/look_options.ts";
@@ -25,22 +26,32 @@ const MOST_PATCHES = 3200;
 /** Does it; what it makes is on the disk when this resolves. @throws Fault, EngineError, ... */
 export async function perform(task: Task, warm: Warm): Promise<void> {
   switch (task.task) {
-    case "apply": {
-      const slab = generatorSlab((await loadWeights(task.generator)).tensors, "the job's generator");
-      return await withPicture(task.picture, async (picture) => {
-        refuseLongWebp(picture, task.format);
-        const rendered = await warm.withRuntime((runtime, memoryLimit) =>
-          applyGenerator(runtime, { slab, picture, memoryLimit })
-        );
-        await writeWhole(task.out, await encodeImage(rendered, task.format));
-      });
-    }
+    case "apply":
+      return await apply(task, warm);
     case "features":
       return await features(task, warm);
     case "look":
       return await lookAt(task, warm);
     default:
       throw new Error(`Bug: a GPU worker was asked to ${task.task}`);
+  }
+}
+
+async function apply(
+  { generator, picture, options, out, format }: Extract<Task, { task: "apply" }>,
+  warm: Warm,
+): Promise<void> {
+  const trained = readGenerator(await loadWeights(generator), "the job's generator");
+  const { detail, size: longest = trained.size } = options;
+  const file = await openPictureFile(await Deno.readFile(picture), { label: "image", longest });
+  try {
+    refuseLongWebp(detail === "none" ? file.picture : file.size, format);
+    const write = async (rendered: Picture | Rows) => await writeWhole(out, await encodeImage(rendered, format));
+    await warm.withRuntime((runtime, memoryLimit) =>
+      renderPhotograph(runtime, { generator: trained, file, detail, memoryLimit }, write)
+    );
+  } finally {
+    releasePicture(file.picture);
   }
 }
 

@@ -5,7 +5,9 @@
 import { join } from "node:path";
 import { encodeImage } from "../../images/encode.ts";
 import { fitPicture, type Picture } from "../../images/picture.ts";
-import { conduct } from "../../splice/transfer/conduct.ts";
+import type { Rows } from "../../images/scale.ts";
+import { conduct, type Progress } from "../../splice/transfer/conduct.ts";
+import { PREVIEW_LONGEST } from "../../splice/transfer/enlarge.ts";
 import { keptCheckpoint } from "../../splice/transfer/kept_checkpoint.ts";
 import { writeSafetensors } from "../../weights/formats/safetensors.ts";
 import { modelName } from "../../weights/store/store.ts";
@@ -16,8 +18,8 @@ import { writeWhole } from "../local/write_whole.ts";
 
 /** Progress is told at most this often, in ms. */
 const LEAST_GAP = 250;
-/** Previews are for looking at: their longest side, in pixels, and JPEG quality. */
-const PREVIEW = { longest: 768, quality: 0.85 };
+/** Of previews, which are for looking at. */
+const JPEG_QUALITY = 0.85;
 
 export interface TrainJobOptions {
   readonly warm: Warm;
@@ -34,11 +36,6 @@ export async function trainJob(
   { warm, say, signal, between }: TrainJobOptions,
 ): Promise<void> {
   const file = (name: string) => join(folder, name);
-  async function showPreview(image: Picture, step: number): Promise<void> {
-    const small = fitPicture(image, PREVIEW.longest);
-    await writeWhole(file("preview.jpg"), await encodeImage(small, "jpeg", { quality: PREVIEW.quality }));
-    say({ say: "preview", job, step });
-  }
   // The result is the last thing that is written: where it lies, an earlier attempt was done and only did not live to say so.
   if (await exists(file("result.png"))) return;
   const training = await prepareTraining(work, { folder, model, warm });
@@ -46,20 +43,36 @@ export async function trainJob(
   const checkpoint = (await keptCheckpoint(file("checkpoint.safetensors"), { ...training, steps }))?.state;
 
   await warm.withRuntime(async (runtime, memoryLimit) => {
-    const trainer = await training.open(runtime, { checkpoint, memoryLimit });
+    const { trainer, enlarging } = await training.open(runtime, { checkpoint, memoryLimit });
+    async function showPreview(painted: Picture, step: number): Promise<void> {
+      const isSmall = Math.max(painted.width, painted.height) < PREVIEW_LONGEST;
+      const shown = enlarging && isSmall ? await enlarging.preview(painted) : fitPicture(painted, PREVIEW_LONGEST);
+      await writeWhole(file("preview.jpg"), await encodeImage(shown, "jpeg", { quality: JPEG_QUALITY }));
+      say({ say: "preview", job, step });
+    }
+    function tell(progress: Progress, seconds: readonly number[]): void {
+      say({
+        say: "progress",
+        job,
+        ...progress,
+        losses: { ...progress.losses } as Record<string, number>,
+        seconds: [...seconds],
+      });
+    }
     const adapter = runtime.gpu.info.name;
     const memory_bytes = trainer.memory.totalBytes;
     say({ say: "started", job, adapter, model: modelName(model), steps, step: trainer.step(), memory_bytes });
     let seconds: number[] = [];
     let told = -Infinity;
-    await conduct(trainer, {
+    const last = await conduct(trainer, {
       recipe: work.options,
       signal,
+      ahead: enlarging?.seconds,
       async onSteps(reports, progress) {
         seconds.push(...reports.map(({ ms }) => ms / 1000));
         const now = performance.now();
         if (now - told >= LEAST_GAP || progress.step === steps) {
-          say({ say: "progress", job, ...progress, losses: { ...progress.losses } as Record<string, number>, seconds });
+          tell(progress, seconds);
           [seconds, told] = [[], now];
         }
         await between();
@@ -72,10 +85,22 @@ export async function trainJob(
       },
     });
     if (trainer.step() < steps) return;
-    const result = await trainer.render();
+    const painted = await trainer.render();
     await training.keep(trainer);
-    await showPreview(result, steps);
-    await writeWhole(file("result.png"), await encodeImage(result, "png"));
+    await showPreview(painted, steps);
+    const png = await encodeImage(painted, "png");
+    if (enlarging === null) await writeWhole(file("result.png"), png);
+    else {
+      await writeWhole(file("trained.png"), png);
+      const onLeft = (left: number) => last && tell({ ...last, eta_seconds: left }, []);
+      const write = async (rows: Rows) => await writeWhole(file("result.png"), await encodeImage(rows, "png"));
+      try {
+        await enlarging.enlarge(painted, { signal, onLeft }, write);
+      } catch (error) {
+        if (signal.aborted) return; // the checkpoint is of the last step
+        throw error;
+      }
+    }
     await Deno.remove(file("checkpoint.safetensors")).catch(() => {}); // it is three times what was trained, and has served
   });
 }

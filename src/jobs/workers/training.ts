@@ -4,14 +4,16 @@
  */
 import { join } from "node:path";
 import type { Runtime } from "../../engine/mod.ts";
-import { decodeImage } from "../../images/decode.ts";
+import { decodeImage, openPictureFile } from "../../images/decode.ts";
 import type { Picture } from "../../images/picture.ts";
 import {
   type Checkpoint,
   decodeCheckpoint,
   encodeCheckpoint,
-  unpackGenerator,
+  encodeGenerator,
+  type TrainedGenerator,
 } from "../../splice/transfer/checkpoint.ts";
+import { type Enlarging, openEnlarging } from "../../splice/transfer/enlarge.ts";
 import { fingerprintOf } from "../../splice/transfer/fingerprint.ts";
 import {
   decodeInversion,
@@ -34,7 +36,11 @@ export interface Training {
   open(
     runtime: Runtime,
     options: { readonly checkpoint: Checkpoint | undefined; readonly memoryLimit: number | undefined },
-  ): Promise<Trainer>;
+  ): Promise<{
+    readonly trainer: Trainer;
+    /** What becomes of its picture in the end; null where it stays as large as it was painted. */
+    readonly enlarging: Enlarging | null;
+  }>;
   encode(checkpoint: Checkpoint): { tensors: StateDict; metadata: Record<string, string> };
   /** Null for what is no checkpoint of this kind. */
   decode(tensors: StateDict, metadata: Readonly<Record<string, string>>): Checkpoint | null;
@@ -61,20 +67,32 @@ export function prepareTraining(
 }
 
 async function prepareTransfer({ folder, options: recipe, model, warm }: Ingredients<Recipe>): Promise<Training> {
-  const structure = await readInput("structure", { folder, size: recipe.size });
+  const { size, detail } = recipe;
+  const file = await openPictureFile(await Deno.readFile(join(folder, "structure")), {
+    label: "structure",
+    longest: size,
+  });
+  const structure = file.picture;
   const appearance = await readInput("appearance", { folder, size: recipe.size });
   const ingredients = { structure, appearance, extractor: await warm.extractor(model), recipe };
   const fingerprint = fingerprintOf(ingredients);
+  async function generatorOf(trainer: Trainer): Promise<TrainedGenerator> {
+    return { slab: await trainer.slab(), size: Math.max(structure.width, structure.height) };
+  }
   return {
     fingerprint,
-    open: (runtime, options) => openTrainer({ ...ingredients, ...options, runtime, fingerprint, cache: warm.steps }),
+    async open(runtime, options) {
+      const trainer = await openTrainer({ ...ingredients, ...options, runtime, fingerprint, cache: warm.steps });
+      const { memoryLimit } = options;
+      const generator = () => generatorOf(trainer);
+      return { trainer, enlarging: openEnlarging({ detail, file, runtime, generator, memoryLimit }) };
+    },
     encode: encodeCheckpoint,
     decode: decodeCheckpoint,
     async keep(trainer) {
-      const metadata = { kind: "splice-generator", model: modelName(model), steps: String(recipe.steps) };
-      await writeSafetensors(join(folder, "generator.safetensors"), unpackGenerator(await trainer.slab()), {
-        metadata,
-      });
+      const about = { model: modelName(model), steps: String(recipe.steps) };
+      const { tensors, metadata } = encodeGenerator(await generatorOf(trainer), about);
+      await writeSafetensors(join(folder, "generator.safetensors"), tensors, { metadata });
     },
   };
 }
@@ -87,7 +105,13 @@ async function prepareInversion(
   const fingerprint = fingerprintOfInversion(ingredients);
   return {
     fingerprint,
-    open: (runtime, options) => openInversion({ ...ingredients, ...options, runtime, fingerprint, cache: warm.steps }),
+    async open(runtime, options) {
+      const cache = warm.steps;
+      return {
+        trainer: await openInversion({ ...ingredients, ...options, runtime, fingerprint, cache }),
+        enlarging: null,
+      };
+    },
     encode: encodeInversion,
     decode: decodeInversion,
     keep: () => Promise.resolve(), // the picture is all there is to it

@@ -10,6 +10,7 @@ import { checkWebhookUrl } from "../../jobs/delivery/webhook.ts";
 import { type InputName, INPUTS, type JobKind, kindSchema, parseWork } from "../../jobs/model/work.ts";
 import { inversionSchema } from "../../splice/instruments/inversion_options.ts";
 import { type LookName, lookOptions, parseLook } from "../../splice/instruments/look_options.ts";
+import { applySchema, parseApply } from "../../splice/transfer/apply_options.ts";
 import { recipeSchema } from "../../splice/transfer/recipe.ts";
 import type { Form } from "./receive.ts";
 
@@ -159,24 +160,32 @@ export const featuresForm: DocumentedForm = {
   }),
 };
 
-export const applyForm = pictureForm(
-  "A photograph, of a size that fits the device; what does not is refused with one that does.",
-  "the photograph to render",
-);
-export const previewForm = pictureForm("A photograph.", "the photograph to be shown");
+/** A picture, and how it is to be rendered. */
+export const applyForm: DocumentedForm = {
+  files: ["image"],
+  check(fields) {
+    const parsed = parseApply(fields);
+    return parsed.ok ? [] : parsed.errors;
+  },
+  body: bodyOf(
+    "A photograph, and options as plain fields. What does not fit the device is refused, with a size that does.",
+    {
+      properties: { image: picture("the photograph to render"), ...optionsOf(applySchema) },
+      required: ["image"],
+    },
+  ),
+};
 
 /** One picture, and nothing else. */
-function pictureForm(about: string, image: string): DocumentedForm {
-  return {
-    files: ["image"],
-    check: (fields) =>
-      Object.keys(fields).map((field) => ({
-        field,
-        message: `Cannot use ${JSON.stringify(field.slice(0, 60))}: image is all that is taken`,
-      })),
-    body: bodyOf(about, { properties: { image: picture(image) }, required: ["image"] }),
-  };
-}
+export const previewForm: DocumentedForm = {
+  files: ["image"],
+  check: (fields) =>
+    Object.keys(fields).map((field) => ({
+      field,
+      message: `Cannot use ${JSON.stringify(field.slice(0, 60))}: image is all that is taken`,
+    })),
+  body: bodyOf("A photograph.", { properties: { image: picture("the photograph to be shown") }, required: ["image"] }),
+};
 
 function bodyOf(
   description: string,

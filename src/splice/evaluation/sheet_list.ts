@@ -84,6 +84,7 @@ export function exampleList(pairs: readonly Omit<SheetPair, "slug">[]): string {
         preset: "quick",
         size: 160,
         steps: 300,
+        detail: "none",
         augment: false,
         weight_ssim: 6,
         weight_entire_ssim: 6,

@@ -15,6 +15,7 @@ import {
   f32,
   flip,
   floor,
+  full,
   input,
   max,
   mean,
@@ -189,10 +190,7 @@ function turnHue(x: Value, shift: Value): Value {
     mul(isB, sub(add(4, from(g)), from(r))),
   );
   const hue = add(sixth, mul(shift, 6)); // in sixths of a turn, any sign
-  const component = (n: number) => {
-    const k = add(hue, n);
-    const turn = sub(k, mul(floor(div(k, 6)), 6));
-    return sub(value, mul(chroma, clamp(min(turn, sub(4, turn)), 0, 1)));
-  };
-  return concat([component(5), component(3), component(1)]);
+  const k = add(hue, concat([5, 3, 1].map((n) => full([1, 1, 1], n)))); // of red, green and blue
+  const turn = sub(k, mul(floor(div(k, 6)), 6));
+  return sub(value, mul(chroma, clamp(min(turn, sub(4, turn)), 0, 1)));
 }

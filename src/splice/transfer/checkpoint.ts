@@ -110,6 +110,36 @@ export function encodeCheckpoint(checkpoint: Checkpoint): { tensors: StateDict; 
   };
 }
 
+/** Tensors, and what stands beside them: the content of a safetensors file. */
+export interface GeneratorFile {
+  readonly tensors: StateDict;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** A trained generator as rendering needs it. */
+export interface TrainedGenerator {
+  readonly slab: Float32Array;
+  /** The longest side that it was trained at, in pixels; undefined where its file does not say, as older ones do not. */
+  readonly size: number | undefined;
+}
+
+/** A generator's file. `metadata`: what else is to be known of it. */
+export function encodeGenerator({ slab, size }: TrainedGenerator, metadata: Record<string, string>): GeneratorFile {
+  const trained = size === undefined ? {} : { size: String(size) };
+  return { tensors: unpackGenerator(slab), metadata: { kind: "splice-generator", ...metadata, ...trained } };
+}
+
+/** The generator in a file of its own, or in a checkpoint. @throws WeightsError naming `label` if it is neither. */
+export function readGenerator({ tensors, metadata }: GeneratorFile, label: string): TrainedGenerator {
+  return { slab: generatorSlab(tensors, label), size: trainedSize(metadata) };
+}
+
+function trainedSize({ size = "", fingerprint = "" }: Readonly<Record<string, string>>): number | undefined {
+  const [, width, height] = /"structure":"(?:\d+x\d+ \w+ as )?(\d+)x(\d+)/.exec(fingerprint) ?? [];
+  if (width !== undefined) return Math.max(Number(width), Number(height));
+  return /^[1-9]\d*$/.test(size) ? Number(size) : undefined;
+}
+
 /**
  * The slab of a generator file, or of a checkpoint, which holds one among other things.
  * @throws WeightsError naming `label` if it is neither.

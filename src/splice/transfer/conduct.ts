@@ -21,6 +21,8 @@ export interface Progress {
 export interface Conduct {
   readonly recipe: Pick<Recipe, "steps" | "preview_every">;
   readonly signal: AbortSignal;
+  /** Seconds of work that will follow the last step; the time left counts them. Default 0. */
+  readonly ahead?: number | undefined;
   /** After every batch of steps. */
   onSteps(reports: readonly StepReport[], progress: Progress): void | Promise<void>;
   onPreview(picture: Picture, step: number): void | Promise<void>;
@@ -32,9 +34,11 @@ export interface Conduct {
 const SAVE_STEPS = 50;
 const SAVE_SECONDS = 5;
 
-/** Trains until the recipe's steps are done or the signal is aborted; then saves what is not saved yet. */
-export async function conduct(trainer: Trainer, options: Conduct): Promise<void> {
+/** Trains until the recipe's steps are done or the signal is aborted; then saves what is not saved yet. Resolves to the last progress; null where no step was left to do. */
+export async function conduct(trainer: Trainer, options: Conduct): Promise<Progress | null> {
   const { steps, preview_every } = options.recipe;
+  const { ahead = 0 } = options;
+  let progress: Progress | null = null;
   const pace = openPace();
   const saved = { step: trainer.step(), at: performance.now() };
   let last = performance.now();
@@ -49,13 +53,15 @@ export async function conduct(trainer: Trainer, options: Conduct): Promise<void>
     pace.add(reports.length, (now - last) / 1000, reports.some((report) => report.fresh));
     last = now;
     const step = trainer.step();
-    await options.onSteps(reports, {
+    const left = pace.secondsLeft(steps - step);
+    progress = {
       step,
       steps,
       losses: reports.at(-1)!.losses,
       steps_per_second: pace.stepsPerSecond(),
-      eta_seconds: pace.secondsLeft(steps - step),
-    });
+      eta_seconds: left === null ? null : left + ahead,
+    };
+    await options.onSteps(reports, progress);
     const before = step - reports.length;
     if (preview_every > 0 && step < steps && Math.floor(step / preview_every) > Math.floor(before / preview_every)) {
       await options.onPreview(await trainer.render(), step);
@@ -65,4 +71,5 @@ export async function conduct(trainer: Trainer, options: Conduct): Promise<void>
   }
   await trainer.train({ until: steps, signal: options.signal, onSteps });
   if (trainer.step() > saved.step) await save();
+  return progress;
 }

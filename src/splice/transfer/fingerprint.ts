@@ -14,12 +14,13 @@ import { type Recipe, recipeNames, vitSize } from "./recipe.ts";
 /** Counts up when the same options begin to mean other numbers. */
 const VERSION = 2;
 
-/** Options that change how long a run is or what is shown of it, and those that stand below in another form. */
+/** Options that change how long a run is, what is shown of it or what becomes of its picture, and those that stand below in another form. */
 const LEFT_OUT: readonly (keyof Recipe)[] = [
   "preset",
   "model",
   "steps",
   "size",
+  "detail",
   "preview_every",
   "vit_side",
   "vit_longest",

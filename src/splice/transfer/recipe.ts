@@ -24,6 +24,10 @@ export const recipeSchema = z.strictObject({
   size: z.number().int().min(32).max(8192).optional().describe(
     "longest side to train at, in pixels; larger pictures are scaled down (default: the picture's own)",
   ),
+  detail: z.enum(["guided", "generator", "none"]).default("guided").describe(
+    "how a result that was trained smaller gets the structure photograph's size: guided (edges and textures of the photograph, colours of the painting), generator (the " +
+      "network paints the whole photograph) or none (it stays as small)",
+  ),
   augment: z.boolean().default(true).describe("train on random crops, flips and colours"),
   weight_cls: weight().default(10).describe(
     "weight of the appearance term: [CLS] of a crop against the appearance picture's",

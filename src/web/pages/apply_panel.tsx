@@ -23,7 +23,7 @@ export function ApplyPanel({ job }: { job: Job }) {
   const fault = useSignal<string | undefined>(undefined);
   useEffect(() => () => forget(painted.peek()), []);
 
-  async function paint(given: Blob, name: string): Promise<void> {
+  async function paint(given: Blob, name: string, fields: Readonly<Record<string, string>> = {}): Promise<void> {
     if (job.urls.apply === null) return;
     busy.value = true;
     fault.value = undefined;
@@ -31,6 +31,7 @@ export function ApplyPanel({ job }: { job: Job }) {
     try {
       picture = await openPicture(given, { name });
       const body = new FormData();
+      for (const [field, value] of Object.entries(fields)) body.append(field, value);
       body.append("image", picture.blob, "image");
       const response = await call(job.urls.apply, { method: "POST", body, headers: { Accept: "image/png" } });
       const blob = await response.blob();
@@ -48,13 +49,13 @@ export function ApplyPanel({ job }: { job: Job }) {
   function take(files: readonly File[]): void {
     if (!busy.value) paint(files[0], files[0].name);
   }
-  /** Training may have seen it smaller than it is. */
+  /** Training may have seen it smaller than it is; what was enlarged after it is here painted by the network. */
   async function paintWhole(): Promise<void> {
     if (busy.value) return;
     busy.value = true;
     try {
       const response = await call(inputsOf(job)[0].url);
-      await paint(await response.blob(), "structure");
+      await paint(await response.blob(), "structure", { detail: "generator" });
     } catch (error) {
       fault.value = explain(error).detail;
     } finally {
@@ -79,9 +80,11 @@ export function ApplyPanel({ job }: { job: Job }) {
       <Fault id="apply" text={fault.value} />
       {optionOf(job, "size") !== null && (
         <p class="aside">
-          Trained at {optionOf(job, "size")} pixels.{" "}
-          <button class="link" type="button" onClick={paintWhole}>Paint the structure picture in full size</button>:
-          sharper, but parts may come out differently.
+          Trained at {optionOf(job, "size")}{" "}
+          pixels; larger pictures are painted so large, and enlarged with their own edges and textures.{" "}
+          <button class="link" type="button" onClick={paintWhole}>
+            Have the network paint all of the structure picture
+          </button>: sharper, but parts may come out differently.
         </p>
       )}
       {one && (

@@ -2,11 +2,13 @@
 import type { Job } from "../../jobs/model/job.ts";
 import { download } from "../talk/download.ts";
 import { DownloadRow, useDownloads } from "../parts/download_row.tsx";
-import { isInversion } from "../state/job_kind.ts";
+import { isInversion, optionOf } from "../state/job_kind.ts";
 import { SureButton } from "../parts/sure_button.tsx";
 
 export function JobDone({ job, onAgain, onRemove }: { job: Job; onAgain: () => void; onRemove: () => void }) {
   const { busy, trouble, once } = useDownloads();
+  const detail = optionOf(job, "detail"); // null of a job from before there was a choice
+  const enlarged = optionOf(job, "size") !== null && detail !== null && detail !== "none";
   const name = `splice-${job.id.slice(0, 8)}`;
   const take = (url: string | null, { type, extension }: { type: string; extension: string }) =>
     once(async () => {
@@ -30,6 +32,18 @@ export function JobDone({ job, onAgain, onRemove }: { job: Job; onAgain: () => v
             Download the generator
           </button>{" "}
           to paint pictures elsewhere: <code>splice apply</code> reads it.
+        </p>
+      )}
+      {enlarged && (
+        <p class="aside">
+          <button
+            class="link"
+            type="button"
+            onClick={() => take(job.urls.trained, { type: "image/png", extension: "trained.png" })}
+          >
+            Download it as it was trained
+          </button>
+          , at most {optionOf(job, "size")} pixels a side.
         </p>
       )}
     </section>

@@ -5,6 +5,7 @@ import { deleteJob, explain } from "../talk/api.ts";
 import { ApplyPanel } from "./apply_panel.tsx";
 import { prepareAgain } from "../state/draft.ts";
 import { prepareInversionAgain } from "../state/look_draft.ts";
+import { formatDuration } from "../state/format.ts";
 import { featureWords, inputsOf, isInversion, optionOf } from "../state/job_kind.ts";
 import { AlertIcon } from "../parts/icons.tsx";
 import { JobDone } from "./job_done.tsx";
@@ -57,7 +58,7 @@ function PresentJob({ state }: { state: JobState }) {
   const { job } = state;
   const trouble = useSignal<string | null>(null);
   useEffect(settleFocus, []);
-  const active = phase === "queued" || phase === "warming" || phase === "running";
+  const active = phase === "queued" || phase === "warming" || phase === "running" || phase === "finishing";
 
   async function cancel(): Promise<void> {
     trouble.value = null;
@@ -147,7 +148,7 @@ function Progress({ state }: { state: JobState }) {
         aria-valuemin={0}
         aria-valuemax={job.steps}
         {...(phase === "warming" || phase === "queued" ? {} : { "aria-valuenow": job.step })}
-        data-idle={phase === "warming"}
+        data-idle={phase === "warming" || phase === "finishing"}
       >
         <span style={{ transform: `scaleX(${share})` }} />
       </div>
@@ -156,6 +157,7 @@ function Progress({ state }: { state: JobState }) {
           Step <b>{job.step}</b> of {job.steps}
         </span>
         {phase === "running" && <span>{paceOf(job)}</span>}
+        {phase === "finishing" && job.eta_seconds !== null && <span>{formatDuration(job.eta_seconds)} left</span>}
       </p>
     </div>
   );
@@ -186,7 +188,7 @@ function Facts({ state }: { state: JobState }) {
       ["Layer", optionOf(job, "layer") ?? "last"],
       ["Painted by", optionOf(job, "prior") === "none" ? "each pixel on its own" : "a network"],
     ]
-    : [model, ["Trained at", size === null ? "own size" : `${size} px`]];
+    : [model, ["Trained at", size === null ? "own size" : `${size} px`], ["Detail", optionOf(job, "detail")]];
   facts.push(["Steps", String(job.steps)], ["Seed", optionOf(job, "seed")], ["Device", state.adapter]);
   return (
     <dl class="facts">

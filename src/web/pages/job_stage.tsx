@@ -27,7 +27,11 @@ export function JobStage({ state }: { state: JobState }) {
   const developing = preview.shown === null;
   const shown = preview.shown ?? structure.shown;
   return (
-    <figure class="stage" data-developing={developing} data-active={phase === "running" || phase === "warming"}>
+    <figure
+      class="stage"
+      data-developing={developing}
+      data-active={["warming", "running", "finishing"].includes(phase)}
+    >
       {shown !== null && (
         <img
           src={shown}

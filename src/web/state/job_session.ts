@@ -91,6 +91,8 @@ function milestone(state: JobState): string {
       const quarter = Math.floor(job.step / job.steps * 4);
       return quarter === 0 ? "Training has begun." : `${quarter * 25} percent done.`;
     }
+    case "finishing":
+      return "All steps are done.";
     case "succeeded":
       return "Done. The result is ready.";
     case "failed":

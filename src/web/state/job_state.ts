@@ -12,8 +12,11 @@ export interface History {
   readonly terms: ReadonlyMap<string, readonly (number | null)[]>;
 }
 
-/** What a person sees: a status, finer. Warming up lasts from the start to the first finished step, while programs are compiled. */
-export type Phase = "queued" | "warming" | "running" | "succeeded" | "failed" | "canceled";
+/**
+ * What a person sees: a status, finer. Warming up lasts from the start to the first finished step, while programs are compiled; finishing, from the last step until the
+ * picture is there in its full size.
+ */
+export type Phase = "queued" | "warming" | "running" | "finishing" | "succeeded" | "failed" | "canceled";
 
 export interface JobState {
   readonly job: Job;
@@ -47,7 +50,8 @@ export function newJobState(job: Job): JobState {
 
 export function phaseOf(state: JobState): Phase {
   if (state.job.status !== "running") return state.job.status;
-  return state.stepped ? "running" : "warming";
+  if (!state.stepped) return "warming";
+  return state.job.step === state.job.steps ? "finishing" : "running";
 }
 
 /** The state after the events, which come in their order. Names it does not know change nothing. */

@@ -15,6 +15,8 @@ export function headingOf(state: JobState): string {
       return "Warming up";
     case "running":
       return isInversion(job) ? "Inverting" : "Training";
+    case "finishing":
+      return "Finishing";
     case "succeeded":
       return "Done";
     case "failed":
@@ -37,6 +39,8 @@ export function leadOf(state: JobState): string {
         : "The first steps prepare the device and take longer than the others.";
     case "running":
       return `${learning(job)} You can close this page; the job goes on.`;
+    case "finishing":
+      return "All steps are done. The picture is being brought to its full size.";
     case "succeeded":
       return `${job.steps} steps${took(state)}.`;
     case "failed":

@@ -39,7 +39,7 @@ export interface Choice {
 }
 
 /** Options that deserve to be seen first; all others follow under "All options". */
-export const prominent = ["model", "steps", "size", "seed", "augment"];
+export const prominent = ["model", "steps", "size", "detail", "seed", "augment"];
 export const weights = ["weight_cls", "weight_ssim", "weight_id", "weight_entire_cls", "weight_entire_ssim"];
 
 const labels: Readonly<Record<string, string>> = {

@@ -92,7 +92,9 @@ export async function findModel(name: string | undefined, options: StoreOptions)
   const wanted = name ?? MODELS[0].name;
   const remedy = MODELS.some((model) => model.name === wanted && !isBundled(model))
     ? `Fetch it: \`splice models pull ${wanted}${options.named ?? ""}\`.`
-    : "`splice models list` shows the models that are here; a file of your own can be given by its path.";
+    : `\`splice models list${
+      options.named ?? ""
+    }\` shows the models that are here; a file of your own can be given by its path.`;
   throw new WeightsError(
     `Cannot find ${name === undefined ? "any model" : `the model ${quote(name)}`}: ${listNames(options.folders)} ` +
       `${present.length === 0 ? "hold none" : `hold ${listNames(present, 8)}`}. ${remedy}`,
@@ -115,7 +117,9 @@ export async function resolveModel(nameOrPath: string | undefined, options: Stor
     ? "the folder holds no model.safetensors and no index of one"
     : "there is no such file";
   throw new WeightsError(
-    `Cannot find the model file ${nameOrPath}: ${why}. Check the path, or name a model that \`splice models list\` shows.`,
+    `Cannot find the model file ${nameOrPath}: ${why}. Check the path, or name a model that \`splice models list${
+      options.named ?? ""
+    }\` shows.`,
   );
 }
 

@@ -30,7 +30,7 @@ function assertClose(got: ReadonlyMap<string, ArrayLike<number>>, want: typeof g
 }
 
 /** The graph as the pass meets it. */
-const prepared = (graph: Graph) => simplify.run(expandComposites.run(simplify.run(graph)));
+const prepared = (graph: Graph) => simplify.run(expandComposites(promisedProfile("portable")).run(simplify.run(graph)));
 
 Deno.test("cut: random graphs keep their meaning, or are refused", () => {
   let refused = 0;

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import * as fc from "fast-check";
 import * as ops from "../../../src/engine/mod.ts";
-import { compile, f32, type Graph, input, type Value } from "../../../src/engine/mod.ts";
+import { compile, f32, gradients, type Graph, input, type Value } from "../../../src/engine/mod.ts";
 import { valuesOf } from "../../../src/engine/ir/graph.ts";
 import { interpret } from "../../../src/engine/ir/interpret.ts";
 import { verify } from "../../../src/engine/ir/verify.ts";
@@ -109,6 +109,40 @@ for (const fuse of [true, false]) {
     );
   });
 }
+
+/** The dispatches that a graph becomes, by their kernels' names, in order. */
+const dispatchesOf = (out: Value) =>
+  compile("counted", { roots: new Map([["out", out]]) }, { profile: promisedProfile("workgroup") }).step.steps.map((
+    { kernel },
+  ) => kernel.name);
+
+Deno.test("fusion: what comes after a norm is computed as it is stored", () => {
+  const [x, g] = [input("x", f32(8, 16)), input("g", f32(8, 16))];
+  const weight = input("w", f32(16));
+  assert.deepEqual(dispatchesOf(ops.add(ops.mul(ops.layerNorm(x, weight, weight, 1e-6), 2), g)), ["layer_norm"]);
+  assert.deepEqual(dispatchesOf(ops.add(ops.softmax(x), g)), ["softmax"]);
+});
+
+Deno.test("fusion: a chain with many readers is computed where they all end up", () => {
+  const [a, b] = [input("a", f32(1, 40, 50)), input("b", f32(3, 40, 50))];
+  let long = a;
+  for (let i = 0; i < 20; i++) long = ops.exp(ops.add(long, i)); // too long to be computed for two readers
+  const wide = ops.expand(long, [3, 40, 50]);
+  assert.deepEqual(dispatchesOf(ops.mul(ops.add(b, wide), ops.sub(b, wide))), ["elementwise"]);
+  // Twenty times as many elements read it: it is stored.
+  const wider = ops.expand(long, [20, 40, 50]);
+  assert.deepEqual(dispatchesOf(ops.mul(ops.add(wider, 1), wider)), ["elementwise", "elementwise"]);
+});
+
+Deno.test("joining: the gradients of a value read in parts are computed in place, without zeros or sums", () => {
+  const x = input("x", f32(6, 10));
+  const all = ops.matmul(x, input("w", f32(10, 24)));
+  const parts = [0, 1, 2].map((i) => ops.matmul(ops.slice(all, 1, 8 * i, 8), input(`w${i}`, f32(8, 5))));
+  const out = ops.mul(ops.mul(parts[0], parts[1]), parts[2]);
+  const [slope] = gradients(ops.sumAll(out), [x]);
+  const names = dispatchesOf(slope);
+  assert.ok(names.length === 11 && !names.includes("embed"), names.join()); // 4 products, 3 to multiply with, 4 products
+});
 
 /** Graphs whose dispatches are wide or large; name, roots. */
 const extremes: Record<string, () => Value> = {

@@ -25,18 +25,19 @@ interface Tensor {
   readonly data: Float32Array<ArrayBuffer>;
 }
 
-/** Numbers in [-1, 1) from a seed: the same on every run. */
+/** Numbers in [-1, 1) from a seed, the same on every run, among NaN, which must reach no result. */
 function noise(shape: Shape, seed: number, offset = 0): Tensor {
   let state = seed * 2654435761 >>> 0;
-  const data = Float32Array.from({ length: sizeOf(shape) + offset }, () => {
+  const data = new Float32Array(offset + sizeOf(shape) + 4).fill(NaN);
+  for (let i = 0; i < sizeOf(shape); i++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
+    data[offset + i] = state / 2 ** 31 - 1;
+  }
   return { layout: contiguous(shape, offset), data };
 }
 
-function view(tensor: Tensor): Float32Array<ArrayBuffer> {
-  return tensor.data.subarray(tensor.layout.offset);
+function view({ data, layout: { offset, shape } }: Tensor): Float32Array<ArrayBuffer> {
+  return data.subarray(offset, offset + sizeOf(shape));
 }
 
 // --- a runner: one kernel, its operands, its result ------------------------------------------------------------------
@@ -44,6 +45,11 @@ function view(tensor: Tensor): Float32Array<ArrayBuffer> {
 class Runner {
   readonly #pipelines = new Map<string, GPUComputePipeline>();
   constructor(readonly device: GPUDevice) {}
+
+  /** Whether the kernel's text has been compiled. */
+  knows(kernel: Kernel): boolean {
+    return this.#pipelines.has(kernel.wgsl);
+  }
 
   /** Runs a kernel whose last binding is its result. */
   async run(kernel: Kernel, inputs: readonly Tensor[], out: Layout): Promise<Float32Array<ArrayBuffer>> {
@@ -240,69 +246,98 @@ function tensors(c: ConvCase) {
   };
 }
 
+/** The convolution, and its gradients: by x, and by the weight in one part and in three. */
+function kernelsOf(c: ConvCase, profile: Profile) {
+  const { x, weight, gradient } = tensors(c);
+  const { stride, padding } = c;
+  const options = { stride, padding, profile };
+  const out = contiguous(gradient.layout.shape, 1);
+  const xOut = contiguous(x.layout.shape, 2);
+  const forward = convKernel({ x: x.layout, weight: weight.layout, out, epilogue: null, ...options });
+  const backward = convInputGradientKernel({
+    gradient: gradient.layout,
+    weight: weight.layout,
+    out: xOut,
+    epilogue: null,
+    ...options,
+  });
+  const ofWeight = [1, 3].map((splits) => {
+    const out = contiguous([splits, ...weight.layout.shape], 1);
+    const operands = { x: x.layout, gradient: gradient.layout, out };
+    return { splits, out, kernel: convWeightGradientKernel({ ...operands, splits, ...options }) };
+  });
+  return { out, xOut, forward, backward, ofWeight };
+}
+
+async function checkConv(runner: Runner, profile: Profile, c: ConvCase): Promise<void> {
+  const { x, weight, gradient } = tensors(c);
+  const { out, xOut, forward, backward, ofWeight } = kernelsOf(c, profile);
+  const what = label(c, profile);
+  const [xs, ws, gs] = [view(x), view(weight), view(gradient)];
+  const expected = {
+    out: new Float64Array(gs.length),
+    x: new Float64Array(xs.length),
+    weight: new Float64Array(ws.length),
+  };
+  forEachProduct(c, (i, w, o) => {
+    expected.out[o] += xs[i] * ws[w];
+    expected.x[i] += gs[o] * ws[w];
+    expected.weight[w] += gs[o] * xs[i];
+  });
+  const y = await runner.run(forward, [x, weight], out);
+  assertClose(y, expected.out, 2e-6, `forward ${what}`);
+  const dx = await runner.run(backward, [gradient, weight], xOut);
+  assertClose(dx, expected.x, 2e-6, `input gradient ${what}`);
+  const size = Math.sqrt(dot(xs, xs) * dot(dx, dx));
+  const apart = Math.abs(dot(xs, dx) - dot(y, gs)) / size;
+  if (!(apart <= 1e-6)) {
+    throw new Error(`adjointness ${what}: the products differ by ${apart} of their operands' lengths`);
+  }
+  for (const { splits, out, kernel } of ofWeight) {
+    const parts = await runner.run(kernel, [x, gradient], out);
+    const dw = new Float64Array(ws.length);
+    parts.forEach((part, at) => dw[at % ws.length] += part);
+    assertClose(dw, expected.weight, 4e-6, `weight gradient in ${splits} ${what}`);
+  }
+}
+
+const RAGGED_SIDES = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 257, 1023, 2048];
+const RAGGED_CHANNELS = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 36, 63, 64, 65, 128, 132];
+/** Multiply-adds of the largest random convolution, which the host makes three times. */
+const MOST = 1e6;
+
+/** Random convolutions whose kernels have been compiled already: another shape is only other numbers for the same text. */
+function raggedConvs(runner: Runner, profile: Profile, count: number): ConvCase[] {
+  let state = 20261128;
+  const one = <T>(list: readonly T[]): T => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return list[Math.floor(state / 2 ** 32 * list.length)];
+  };
+  const found: ConvCase[] = [];
+  for (let tries = 0; found.length < count && tries < 20_000; tries++) {
+    const { size, stride, padding } = one(convCases);
+    const c: ConvCase = {
+      ...{ size, stride, padding, batch: one([1, 1, 2]) },
+      ...{ inner: one(RAGGED_CHANNELS), outer: one(RAGGED_CHANNELS) },
+      ...{ height: one(RAGGED_SIDES), width: one(RAGGED_SIDES) },
+    };
+    // What is reflected must be there.
+    if (padding === "reflect" && Math.min(c.height, c.width) <= size / 2) continue;
+    const products = c.batch! * c.inner * c.outer * size ** 2 * outSide(c.height, c) * outSide(c.width, c);
+    if (products > MOST || c.inner * c.height * c.width > MOST) continue;
+    const { forward, backward, ofWeight } = kernelsOf(c, profile);
+    if ([forward, backward, ...ofWeight.map(({ kernel }) => kernel)].every((k) => runner.knows(k))) found.push(c);
+  }
+  return found;
+}
+
 for (const profile of profiles) {
   Deno.test(`conv and its gradients match f64 loops (${profile.name})`, () =>
     withDevice(async (runner) => {
-      for (const c of convCases.filter((c) => runs(profile, c))) {
-        const { x, weight, gradient } = tensors(c);
-        const { stride, padding } = c;
-        const what = label(c, profile);
-        const [xs, ws, gs] = [view(x), view(weight), view(gradient)];
-        const expected = {
-          out: new Float64Array(gs.length),
-          x: new Float64Array(xs.length),
-          weight: new Float64Array(ws.length),
-        };
-        forEachProduct(c, (i, w, o) => {
-          expected.out[o] += xs[i] * ws[w];
-          expected.x[i] += gs[o] * ws[w];
-          expected.weight[w] += gs[o] * xs[i];
-        });
-
-        const out = contiguous(gradient.layout.shape, 1);
-        const forward = convKernel({
-          x: x.layout,
-          weight: weight.layout,
-          out,
-          stride,
-          padding,
-          epilogue: null,
-          profile,
-        });
-        const y = await runner.run(forward, [x, weight], out);
-        assertClose(y, expected.out, 2e-6, `forward ${what}`);
-
-        const xOut = contiguous(x.layout.shape, 2);
-        const backward = convInputGradientKernel({
-          gradient: gradient.layout,
-          weight: weight.layout,
-          out: xOut,
-          stride,
-          padding,
-          epilogue: null,
-          profile,
-        });
-        const dx = await runner.run(backward, [gradient, weight], xOut);
-        assertClose(dx, expected.x, 2e-6, `input gradient ${what}`);
-        assertClose([dot(xs, dx)], [dot(y, gs)], 1e-5, `adjointness ${what}`);
-
-        for (const splits of [1, 3]) {
-          const wOut = contiguous([splits, ...weight.layout.shape], 1);
-          const kernel = convWeightGradientKernel({
-            x: x.layout,
-            gradient: gradient.layout,
-            out: wOut,
-            splits,
-            stride,
-            padding,
-            profile,
-          });
-          const parts = await runner.run(kernel, [x, gradient], wOut);
-          const dw = new Float64Array(ws.length);
-          parts.forEach((part, at) => dw[at % ws.length] += part);
-          assertClose(dw, expected.weight, 4e-6, `weight gradient in ${splits} ${what}`);
-        }
-      }
+      for (const c of convCases.filter((c) => runs(profile, c))) await checkConv(runner, profile, c);
+      const ragged = raggedConvs(runner, profile, 40);
+      if (ragged.length < 40) throw new Error(`only ${ragged.length} random convolutions`);
+      for (const c of ragged) await checkConv(runner, profile, c);
     }));
 
   Deno.test(`a conv epilogue reads its operands at the output's index (${profile.name})`, () =>

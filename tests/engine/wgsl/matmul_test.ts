@@ -194,22 +194,79 @@ function productText({ sides, a, b, out, splits, epilogue }: Product): string {
     `${splits ? ` in ${splits} parts` : ""}${epilogue ? ` with ${epilogue}` : ""}`;
 }
 
-async function checkProduct(gpu: Gpu, profile: Profile, product: Product) {
+/** Sides around those of tiles, and those that networks have. */
+const RAGGED = [
+  1,
+  2,
+  3,
+  4,
+  5,
+  7,
+  8,
+  15,
+  16,
+  17,
+  31,
+  33,
+  63,
+  64,
+  65,
+  66,
+  127,
+  128,
+  129,
+  192,
+  200,
+  785,
+  1023,
+  2048,
+  3137,
+];
+/** Multiply-adds of the largest random product, which the host makes too. */
+const MOST = 1.5e6;
+
+/** Random products whose kernels have been compiled already: another shape is only other numbers for the same text. */
+function raggedProducts(profile: Profile, { count, known }: { count: number; known: (text: string) => boolean }) {
+  let state = 20261128;
+  const below = (n: number) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor(state / 2 ** 32 * n);
+  };
+  const one = <T>(list: readonly T[]) => list[below(list.length)];
+  const names = Object.keys(LAYOUTS).filter((name): name is LayoutName => !/^(per|single|shared)/.test(name));
+  const found: Product[] = [];
+  for (let tries = 0; found.length < count && tries < 100_000; tries++) {
+    const sides = [one([1, 1, 2, 3]), one(RAGGED), one(RAGGED), one(RAGGED)] as const;
+    const epilogue = one([undefined, undefined, ["single", "perColumn", "plain"] as const]);
+    const product = { sides, a: one(names), b: one(names), out: one(names), ...(epilogue ? { epilogue } : {}) };
+    if (sides.reduce((all, side) => all * side) > MOST) continue;
+    if (known(kernelOf(profile, product).kernel.wgsl)) found.push(product);
+  }
+  return found;
+}
+
+function kernelOf(profile: Profile, product: Product) {
   const { sides: [batch, m, k, n], splits = 1 } = product;
-  const a = noise(LAYOUTS[product.a ?? "plain"]([batch, m, k]), 1);
-  const b = noise(LAYOUTS[product.b ?? "plain"]([batch, k, n]), 2);
+  const [a, b] = [LAYOUTS[product.a ?? "plain"]([batch, m, k]), LAYOUTS[product.b ?? "plain"]([batch, k, n])];
   const out = LAYOUTS[product.out ?? "plain"]([splits > 1 ? splits : batch, m, n]);
-  const extras = (product.epilogue ?? []).map((name, i) => noise(LAYOUTS[name]([batch, m, n]), 3 + i));
+  const extras = (product.epilogue ?? []).map((name) => LAYOUTS[name]([batch, m, n]));
   const epilogue: Chain | null = product.epilogue
     ? {
-      operands: extras.map(({ layout }) => ({ type: f32(...layout.shape), layout })),
+      operands: extras.map((layout) => ({ type: f32(...layout.shape), layout })),
       render: ([x, scale, bias, other], prefix) => ({
         statements: `let ${prefix}t = fma(${x}, ${scale}, ${bias});`,
         result: `max(0.0, ${prefix}t) - ${other}`,
       }),
     }
     : null;
-  const kernel = matmulKernel({ a: a.layout, b: b.layout, out, epilogue, splits, profile });
+  return { kernel: matmulKernel({ a, b, out, epilogue, splits, profile }), a, b, out, extras };
+}
+
+async function checkProduct(gpu: Gpu, profile: Profile, product: Product) {
+  const { sides: [, m, k, n], splits = 1 } = product;
+  const { kernel, out, ...layouts } = kernelOf(profile, product);
+  const [a, b] = [noise(layouts.a, 1), noise(layouts.b, 2)];
+  const extras = layouts.extras.map((layout, i) => noise(layout, 3 + i));
   const got = await run(gpu, kernel, [a, b, ...extras], out);
   // A split product may choose its chunks as it likes: what counts is that they add up, so its parts are summed first.
   if (splits > 1) {
@@ -264,20 +321,25 @@ async function checkAttention(gpu: Gpu, profile: Profile, { sides, layout = "pla
   const k = noise(lay([heads, keys, 64]), 2);
   const v = noise(lay([heads, keys, 64]), 3);
   q.data.forEach((x, i) => q.data[i] = x * size);
-  const out = lay([heads, queries, 64]);
+  // Behind the 64 channels of each row, the logarithm of what its softmax was divided by.
+  const all = lay([heads, queries, 65]);
+  const out = { ...all, shape: [heads, queries, 64] };
+  const [head, row, channel] = all.strides;
+  const sums = { offset: all.offset + 64 * channel, shape: [heads, queries], strides: [head, row] };
   const scale = 0.125;
-  const kernel = attentionKernel({ q: q.layout, k: k.layout, v: v.layout, out, scale, profile });
-  const got = await run(gpu, kernel, [q, k, v], out);
-  const rows = new Map<string, number[]>();
-  compare(got, out, (h, m, d) => {
+  const kernel = attentionKernel({ q: q.layout, k: k.layout, v: v.layout, out, sums, scale, profile });
+  const got = await run(gpu, kernel, [q, k, v], all);
+  const rows = new Map<string, ReturnType<typeof softmaxRow>>();
+  compare(got, all, (h, m, d) => {
     const key = `${h} ${m}`;
-    const weights = rows.get(key) ?? softmaxRow(h, m);
-    rows.set(key, weights);
+    const { weights, logarithm } = rows.get(key) ?? softmaxRow(h, m);
+    rows.set(key, { weights, logarithm });
+    if (d === 64) return [logarithm, 2e-6 * (size + Math.abs(logarithm))];
     const value = weights.reduce((sum, weight, n) => sum + weight * v.data[at(v.layout, h, n, d)], 0);
     return [value, 2e-6 * size];
   });
 
-  function softmaxRow(h: number, m: number): number[] {
+  function softmaxRow(h: number, m: number): { weights: number[]; logarithm: number } {
     const scores = Array.from({ length: keys }, (_, n) => {
       let sum = 0;
       for (let d = 0; d < 64; d++) sum += q.data[at(q.layout, h, m, d)] * k.data[at(k.layout, h, n, d)];
@@ -286,7 +348,7 @@ async function checkAttention(gpu: Gpu, profile: Profile, { sides, layout = "pla
     const top = Math.max(...scores);
     const weights = scores.map((score) => Math.exp(score - top));
     const total = weights.reduce((sum, weight) => sum + weight, 0);
-    return weights.map((weight) => weight / total);
+    return { weights: weights.map((weight) => weight / total), logarithm: top + Math.log(total) };
   }
 }
 
@@ -320,6 +382,15 @@ for (const profile of PROFILES) {
       for (const product of profile.name === "workgroup" ? onGpus : PRODUCTS) {
         await t.step(`matmul ${productText(product)}`, () => checkProduct(gpu, profile, product));
       }
+      await t.step("products of random ragged sides", async () => {
+        const products = raggedProducts(profile, { count: 60, known: (text) => gpu.pipelines.has(text) });
+        if (products.length < 60) throw new Error(`only ${products.length} products`);
+        for (const product of products) {
+          await checkProduct(gpu, profile, product).catch((error) => {
+            throw new Error(productText(product), { cause: error });
+          });
+        }
+      });
       for (const attention of ATTENTIONS) {
         const name = `attention [${attention.sides}] ${attention.layout ?? "plain"}`;
         await t.step(name, () => checkAttention(gpu, profile, attention));

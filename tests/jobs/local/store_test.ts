@@ -27,6 +27,7 @@ Deno.test("store: a job from its creation to its end", () =>
       image: null,
       preview: null,
       result: null,
+      trained: null,
       generator: null,
       apply: null,
     });
@@ -49,9 +50,10 @@ Deno.test("store: a job from its creation to its end", () =>
       "2026-01-01T00:00:01.000Z",
       "2026-01-01T00:00:02.000Z",
     ]);
-    const { result, generator, apply } = done.job.urls;
-    assert.deepEqual({ result, generator, apply }, {
+    const { result, trained, generator, apply } = done.job.urls;
+    assert.deepEqual({ result, trained, generator, apply }, {
       result: `/v1/jobs/${job.id}/result`,
+      trained: `/v1/jobs/${job.id}/trained`,
       generator: `/v1/jobs/${job.id}/generator`,
       apply: `/v1/generators/${job.id}/apply`,
     });
@@ -377,6 +379,7 @@ Deno.test("store: an inversion comes back as what it is, without what only trans
       image: `/v1/jobs/${id}/image`,
       preview: null,
       result: `/v1/jobs/${id}/result`,
+      trained: `/v1/jobs/${id}/trained`,
       generator: null,
       apply: null,
     });

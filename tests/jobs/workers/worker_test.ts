@@ -3,6 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { selfCommand } from "../../../src/cli/launch.ts";
+import { examineImage } from "../../../src/images/decode.ts";
 import { encodeImage } from "../../../src/images/encode.ts";
 import { onFloor } from "../../support/jobs/floor.ts";
 import { killHard } from "../../support/cli/server.ts";
@@ -49,6 +50,46 @@ Deno.test({
       }
       const left = [...Deno.readDirSync(`${folder}/jobs/${whole}`)].map(({ name }) => name).sort();
       assert.deepEqual(left, ["appearance", "generator.safetensors", "preview.jpg", "result.png", "structure"]);
+    });
+  },
+});
+
+Deno.test({
+  name: "worker: a job killed between training and enlargement loses nothing; its result has the photograph's size",
+  ignore: !adapter,
+  async fn() {
+    await onFloor(real, async ({ folder, store, create, ended, supervisor, logged }) => {
+      const large = { ...pictures, structure: await encodeImage(tinyPicture(1801, 1201, 1), "png") };
+      const small = { ...options, size: 64, steps: 6 };
+      const killed = await create(small, large);
+      const file = (id: string, name: string) => `${folder}/jobs/${id}/${name}`;
+      await saved(file(killed, "trained.png"));
+      await killHard(supervisor.pids()[0]);
+      await assert.rejects(Deno.stat(file(killed, "result.png")), Deno.errors.NotFound, "it was killed too late");
+      const again = await ended(killed);
+      assert.deepEqual([again.status, again.attempts, again.step], ["succeeded", 2, 6], logged.join("\n"));
+
+      const whole = await create(small, large);
+      assert.deepEqual([(await ended(whole)).attempts, logged.filter((line) => /Error/.test(line))], [1, []]);
+      for (const name of ["result.png", "trained.png", "generator.safetensors"]) {
+        const [a, b] = [killed, whole].map((id) => Deno.readFileSync(file(id, name)));
+        assert.deepEqual(a, b, name);
+      }
+      assert.deepEqual(await sizeOf(file(whole, "result.png")), [1801, 1201]);
+      assert.deepEqual(await sizeOf(file(whole, "trained.png")), [64, 43]);
+      assert.deepEqual(await sizeOf(file(whole, "preview.jpg")), [768, 512]);
+      const left = [...Deno.readDirSync(`${folder}/jobs/${whole}`)].map(({ name }) => name).sort();
+      assert.deepEqual(left.filter((name) => name.endsWith(".png")), ["result.png", "trained.png"]);
+
+      // The time left was told of the enlargement too, when all steps were done.
+      const told = store.events(whole, { after: 0, limit: 1000 }).filter(({ name }) => name === "progress");
+      const finishing = told.map(({ data }) => JSON.parse(data)).filter(({ step }) => step === 6);
+      assert.ok(finishing.some(({ eta_seconds }) => eta_seconds > 0), JSON.stringify(finishing));
+
+      const none = await create({ ...small, detail: "none" }, large);
+      assert.equal((await ended(none)).status, "succeeded");
+      assert.deepEqual(Deno.readFileSync(file(none, "result.png")), Deno.readFileSync(file(whole, "trained.png")));
+      await assert.rejects(Deno.stat(file(none, "trained.png")), Deno.errors.NotFound);
     });
   },
 });
@@ -109,8 +150,8 @@ Deno.test({
       const [picture, out] = [`${folder}/uploads/x/image`, `${folder}/uploads/x/result.webp`];
       await Deno.writeFile(picture, await encodeImage(tinyPicture(77, 35, 3), "png"));
       const generator = `${folder}/jobs/${done}/generator.safetensors`;
-      await supervisor.call({ task: "apply", generator, picture, out, format: "webp" });
-      assert.ok((await Deno.stat(out)).size > 100);
+      await supervisor.call({ task: "apply", generator, picture, options: { detail: "guided" }, out, format: "webp" });
+      assert.deepEqual(await sizeOf(out), [77, 35]);
       const { step } = await until(long, () => true);
       supervisor.cancel(long);
       const job = await ended(long);
@@ -119,6 +160,11 @@ Deno.test({
     });
   },
 });
+
+async function sizeOf(path: string): Promise<number[]> {
+  const { width, height } = await examineImage(await Deno.readFile(path), { label: path });
+  return [width, height];
+}
 
 /** Resolves when the file is there. */
 async function saved(path: string): Promise<void> {

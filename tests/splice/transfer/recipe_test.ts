@@ -25,6 +25,7 @@ function refused(input: Record<string, unknown>): RecipeError[] {
 const defaults = {
   steps: 2000,
   seed: 0,
+  detail: "guided",
   augment: true,
   weight_cls: 10,
   weight_ssim: 1,

@@ -132,6 +132,7 @@ async function openStage(options: { queue: number }): Promise<{ stage: Stage; cl
       await Deno.utime(path, 1e9, 1e9);
       return await served(path, `image/${format}`);
     },
+    trained: (id, format) => service.result(id, format),
     async preview(id) {
       if (record(id).previewStep === null) throw new Fault("not_found", "The job has no preview yet");
       return await served(files.jobFile(id, "preview.jpg"), "image/jpeg");
@@ -154,7 +155,7 @@ async function openStage(options: { queue: number }): Promise<{ stage: Stage; cl
         type: `image/${format}`,
       });
     },
-    async apply(id, upload, format) {
+    async apply(id, upload, { format }) {
       generates(id);
       const bytes = fixture(outcomes[format]);
       return await answer(upload, { name: `result.${format}`, bytes, type: `image/${format}` });

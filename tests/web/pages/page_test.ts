@@ -132,7 +132,7 @@ browserTest(
       await page.setInputFiles("#apply", example("aitzgorri"));
       const painted = await downloaded(page, button(page, "Download this one"));
       assert.deepEqual([painted.name, painted.head.slice(1, 4)], ["aitzgorri-spliced.png", "PNG"]);
-      await button(page, "Paint the structure picture in full size").click();
+      await button(page, "Have the network paint all of the structure picture").click();
       await page.locator(".applied .stage[style*='1.333']").waitFor();
       assert.equal((await downloaded(page, button(page, "Download this one"))).name, "structure-spliced.png");
 

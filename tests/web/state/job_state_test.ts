@@ -43,6 +43,7 @@ function newJob(changes: Partial<Job> = {}): Job {
       image: null,
       preview: null,
       result: null,
+      trained: null,
       generator: null,
       apply: null,
     },
@@ -69,9 +70,10 @@ Deno.test("the state goes with the events, from the queue to the result", () => 
   apply(progress(1));
   apply(event("preview", { step: 1, url: "/v1/jobs/j/preview" }));
   assert.deepEqual(state.preview, { step: 1, url: "/v1/jobs/j/preview?step=1" });
+  apply(progress(300));
   apply(event("succeeded", { result: "/v1/jobs/j/result" }));
   assert.deepEqual([state.job.urls.result, state.job.step], ["/v1/jobs/j/result", 300]);
-  assert.deepEqual(phases, ["queued", "queued", "warming", "running", "running", "succeeded"]);
+  assert.deepEqual(phases, ["queued", "queued", "warming", "running", "running", "finishing", "succeeded"]);
 });
 
 Deno.test("one by one or all at once, events lead to the same state, and leave the old one alone", () => {
@@ -137,6 +139,9 @@ Deno.test("each phase has its words", () => {
   assert.match(leadOf(warming), /from step 40/);
   const running = reduce(warming, [progress(41)]);
   assert.equal(paceOf(running.job), "2.0 steps/s · 2 min 10 s left");
+  const finishing = reduce(running, [progress(300)]);
+  assert.deepEqual([headingOf(finishing), finishing.job.status], ["Finishing", "running"]);
+  assert.match(leadOf(finishing), /^All steps are done/);
   const times = { started_at: "2026-01-01T00:00:00.000Z", finished_at: "2026-01-01T00:02:24.000Z" };
   assert.equal(leadOf(newJobState(newJob({ status: "succeeded", ...times }))), "300 steps in 2 min 24 s.");
 });

@@ -1,5 +1,6 @@
 /**
- * Fused attention: `out[h, m, d] = sum over n of softmax over n(scale * sum over d of q[h, m, d] k[h, n, d]) v[h, n, d]`.
+ * Fused attention: `out[h, m, d] = sum over n of softmax over n(scale * sum over d of q[h, m, d] k[h, n, d]) v[h, n, d]`,
+ * and beside it `sums[h, m] = ln(sum over n of exp(scale * sum over d of q[h, m, d] k[h, n, d]))`, from which its gradient knows the softmax again.
  *
  * Index names: h head, m query, n key, d channel (always 64 of them, or 16 vec4). The M x N scores are never stored: keys
  * are taken block by block with the online softmax of Milakov and Gimelshein (arXiv:1805.02867), which keeps per query the

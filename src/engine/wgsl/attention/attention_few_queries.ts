@@ -4,7 +4,7 @@
  */
 import type { Kernel } from "../../ir/program.ts";
 import { foldGrid, kernel } from "../template.ts";
-import { BASES, CHANNELS, LANES, type Problem } from "./attention_frame.ts";
+import { BASES, CHANNELS, LANES, type Problem, storeSum } from "./attention_frame.ts";
 import { ownQuery } from "./attention_own_query.ts";
 
 /**
@@ -18,8 +18,12 @@ export function fewQueriesKernel(problem: Problem, subgroups: boolean): Kernel {
   const lane = subgroups ? "lane" : "local.x";
   const merge = subgroups
     ? `
-  let weight = exp2(top - subgroupMax(top));
+  let highest = subgroupMax(top);
+  let weight = exp2(top - highest);
   let all = subgroupAdd(total * weight);
+  if (lane == 0) {
+    ${storeSum("m", "highest", "all")}
+  }
   for (var i = 0; i < p.quads; i++) { o[i] = subgroupAdd(o[i] * weight) / all; }
   for (var d = lane; d < ${CHANNELS}; d += ${lanes}) {
     out[out_base + m * p.out_row + d * p.out_channel] = o[d / 4][d % 4];
@@ -33,13 +37,14 @@ export function fewQueriesKernel(problem: Problem, subgroups: boolean): Kernel {
   totals[local.x] = total * weight;
   for (var d = 0; d < ${CHANNELS}; d++) { sums[local.x * ${CHANNELS} + d] = o[d / 4][d % 4] * weight; }
   workgroupBarrier();
+  var all = 0.0;
+  for (var i = 0; i < ${lanes}; i++) { all += totals[i]; }
+  if (local.x == 0) {
+    ${storeSum("m", "highest", "all")}
+  }
   for (var d = local.x; d < ${CHANNELS}; d += ${lanes}) {
-    var all = 0.0;
     var sum = 0.0;
-    for (var i = 0; i < ${lanes}; i++) {
-      all += totals[i];
-      sum += sums[i * ${CHANNELS} + d];
-    }
+    for (var i = 0; i < ${lanes}; i++) { sum += sums[i * ${CHANNELS} + d]; }
     out[out_base + m * p.out_row + d * p.out_channel] = sum / all;
   }`;
   const body = `

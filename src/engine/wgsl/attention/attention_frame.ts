@@ -15,6 +15,8 @@ export interface AttentionShape {
   readonly v: Layout;
   /** [H, M, D] */
   readonly out: Layout;
+  /** In the same buffer: [S, M], S >= H; rows beyond the heads are filled with 0. */
+  readonly sums: Layout;
   /** What scores are multiplied with; baked into the text. */
   readonly scale: number;
   readonly profile: Profile;
@@ -42,7 +44,7 @@ export interface Problem {
 }
 
 /** Checks an attention, and finds out how its operands are read. */
-export function prepare({ q, k, v, out, scale, profile }: AttentionShape): Problem {
+export function prepare({ q, k, v, out, sums, scale, profile }: AttentionShape): Problem {
   const [heads, queries, channels] = q.shape;
   const keys = k.shape[1];
   const fits = channels === CHANNELS && sameShape(q.shape, out.shape) && sameShape(k.shape, v.shape) &&
@@ -56,6 +58,8 @@ export function prepare({ q, k, v, out, scale, profile }: AttentionShape): Probl
   const whole = (layout: Layout) => profile.name === "workgroup" && isAligned(layout, CHANNELS);
   const operands = { q, k, v };
   const params: Record<string, number> = { heads, queries, keys, quads: QUADS };
+  const [sumsOffset, [rows], [head, row]] = [sums.offset, sums.shape, sums.strides];
+  Object.assign(params, { sums_offset: sumsOffset, sums_rows: rows, sums_head: head, sums_row: row });
   for (const [name, layout] of Object.entries({ ...operands, out })) {
     const unit = name === "out" ? 1 : whole(layout) ? CHANNELS : dense(layout) ? 4 : 1;
     params[`${name}_offset`] = layout.offset / unit;
@@ -77,7 +81,7 @@ export function prepare({ q, k, v, out, scale, profile }: AttentionShape): Probl
     ],
     cost: {
       flops: 4 * heads * queries * keys * channels,
-      bytes: 4 * [q, k, v, out].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
+      bytes: 4 * [q, k, v, out, sums].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
     },
     scale: (scale * Math.LOG2E).toExponential(9),
     load: (name, row, quad) => {
@@ -90,6 +94,13 @@ export function prepare({ q, k, v, out, scale, profile }: AttentionShape): Probl
     },
   };
 }
+
+/** Statements that store what the softmax of query m of head h was divided by, from the greatest score and the sum of weights relative to it. */
+export const storeSum = (m: string, top: string, total: string) =>
+  `out[p.sums_offset + h * p.sums_head + ${m} * p.sums_row] = (${top} + log2(${total})) * ${Math.LN2.toExponential(9)};
+    if (h == 0) {
+      for (var i = p.heads; i < p.sums_rows; i++) { out[p.sums_offset + i * p.sums_head + ${m} * p.sums_row] = 0.0; }
+    }`;
 
 /** Where head h's rows begin. */
 export const BASES = ["q", "k", "v", "out"].map((name) => `  let ${name}_base = p.${name}_offset + h * p.${name}_head;`)

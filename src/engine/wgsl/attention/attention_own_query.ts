@@ -5,7 +5,7 @@
 import type { Kernel } from "../../ir/program.ts";
 import { ceilDiv, foldGrid, kernel } from "../template.ts";
 import { lines } from "../unroll.ts";
-import { BASES, LEAST, type Problem, QUADS } from "./attention_frame.ts";
+import { BASES, LEAST, type Problem, QUADS, storeSum } from "./attention_frame.ts";
 
 /**
  * The texts of kernels where a lane keeps a whole query and its sums in the arrays `query` and `o`. `unroll` makes these
@@ -43,7 +43,7 @@ export function ownQuery({ load, scale }: Problem, unroll: boolean) {
       let mean = o[${i}] / total;
       let at = out_base + m * p.out_row + ${i} * 4 * p.out_channel;
 ${lines(4, (c) => `      out[at + ${c} * p.out_channel] = mean[${c}];`)}
-    }`),
+    }`) + `\n    ${storeSum("m", "top", "total")}`,
   };
 }
 

@@ -5,7 +5,7 @@
 import type { Kernel } from "../../ir/program.ts";
 import { ceilDiv, foldGrid, kernel } from "../template.ts";
 import { lines } from "../unroll.ts";
-import { BASES, CHANNELS, LANES, LEAST, type Problem } from "./attention_frame.ts";
+import { BASES, CHANNELS, LANES, LEAST, type Problem, storeSum } from "./attention_frame.ts";
 
 /** Subgroups that share a workgroup, each with a tile of its own. */
 const SUBGROUPS = 2;
@@ -97,6 +97,13 @@ ${channels((d) => vectors((v) => `  result[${d * QUERY_VECTORS + v}] = o_${d}_${
   for (var i = 0; i < ${CHANNELS * QUERY_VECTORS}; i++) {
     let m = own_m + i % ${QUERY_VECTORS} * ${LANES};
     if (m < p.queries) { out[out_base + m * p.out_row + i / ${QUERY_VECTORS} * p.out_channel] = result[i]; }
+  }
+${
+    vectors((v) =>
+      `  if (own_m + ${v * LANES} < p.queries) {
+    ${storeSum(`m${v}`, `top${v}`, `total${v}`)}
+  }`
+    )
   }`;
   return kernel({
     ...problem,

@@ -7,7 +7,7 @@
 import type { Kernel } from "../../ir/program.ts";
 import { ceilDiv, foldGrid, kernel } from "../template.ts";
 import { lines } from "../unroll.ts";
-import { BASES, LEAST, type Problem, QUADS } from "./attention_frame.ts";
+import { BASES, LEAST, type Problem, QUADS, storeSum } from "./attention_frame.ts";
 
 const LANES = 64;
 /** Keys a block. */
@@ -64,6 +64,7 @@ ${
 ${lines(4, (c) => `      out[at + ${c} * p.out_channel] = mean[${c}];`)}
     }`)
   }
+    ${storeSum("m", "top", "total")}
   }`;
   return kernel({
     ...problem,

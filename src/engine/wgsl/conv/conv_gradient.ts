@@ -9,7 +9,7 @@
  * run beside each other, and each row is summed by itself before it joins the total, which keeps the error of f32 small.
  */
 import type { Kernel, Profile } from "../../ir/program.ts";
-import { contiguous, type Layout, sizeOf } from "../../ir/type.ts";
+import { contiguous, type Layout, type Shape, sizeOf } from "../../ir/type.ts";
 import { checkConv, LANES, type Padding, type Taps } from "./conv_gather.ts";
 import { borderColumns, type Share, sourceRow } from "./conv_software.ts";
 import { SHARED_LANES, sharedBody, sharedPrelude, sharedRows, sharedTileFor } from "./conv_gradient_shared.ts";
@@ -31,28 +31,70 @@ export interface ConvWeightGradientShape {
   readonly profile: Profile;
 }
 
+interface Weight {
+  readonly outer: number;
+  readonly inner: number;
+  readonly size: number;
+  readonly profile: Profile;
+}
+
+/** Which of the kernels serves a weight, and into how many tiles it cuts it. */
+function tilingOf({ outer, inner, size, profile }: Weight) {
+  const shared = profile.name === "workgroup" && size === 3;
+  const tiled = profile.name === "workgroup" && !shared;
+  const subgroups = profile.name === "subgroup8";
+  const tile = tileFor(outer);
+  const sharedTile = sharedTileFor(outer);
+  const share = shareOf(size, subgroups);
+  const columnTiles = shared
+    ? ceilDiv(inner, sharedTile.inner)
+    : tiled
+    ? ceilDiv(inner * size * size, tile.columns)
+    : ceilDiv(inner * size, share.units * LANES);
+  const channels = shared ? sharedRows(sharedTile) : tiled ? tile.rows : share.channels;
+  return {
+    shared,
+    tiled,
+    subgroups,
+    tile,
+    sharedTile,
+    share,
+    channels,
+    columnTiles,
+    channelTiles: ceilDiv(outer, channels),
+  };
+}
+
+/** Workgroups that keep a large GPU busy. */
+const BUSY = 192;
+
+/**
+ * In how many parts the gradient of a weight [O, I, k, k] is summed, the result's being [B, O, H, W]: parts keep every core busy and sums short, but each costs a copy of
+ * the weight. So small planes get few, on a GPU as many as it needs to have enough to do.
+ */
+export function partsOf(
+  { gradient: [batch, , rows, columns], weight: [outer, inner, size], profile }: {
+    readonly gradient: Shape;
+    readonly weight: Shape;
+    readonly profile: Profile;
+  },
+): number {
+  const { columnTiles, channelTiles } = tilingOf({ outer, inner, size, profile });
+  const least = profile.name === "workgroup" ? ceilDiv(BUSY, columnTiles * channelTiles) : 1;
+  return Math.max(1, Math.min(batch * rows, Math.max(least, Math.min(32, ceilDiv(batch * rows * columns, 2048)))));
+}
+
 /** Partial sums of the weight's gradient; their sum over axis 0 is the gradient. Bindings in order: x, gradient, out. */
 export function convWeightGradientKernel(shape: ConvWeightGradientShape): Kernel {
   const [splits, outer, inner, size] = shape.out.shape;
   checkConv(shape.x, contiguous([outer, inner, size, size]), shape.gradient, shape.stride, shape.padding);
   if (splits !== shape.splits) throw new Error(`Bug: ${splits} partial sums for ${shape.splits} splits`);
   const taps: Taps = { size, stride: shape.stride, padding: shape.padding };
-  const shared = shape.profile.name === "workgroup" && size === 3;
-  const tiled = shape.profile.name === "workgroup" && !shared;
-  const subgroups = shape.profile.name === "subgroup8";
-  const tile = tileFor(outer);
-  const sharedTile = sharedTileFor(outer);
-  const share = shareOf(size, subgroups);
+  const tiling = tilingOf({ outer, inner, size, profile: shape.profile });
+  const { shared, tiled, subgroups, tile, sharedTile, share, channels, columnTiles, channelTiles } = tiling;
   const [batch, , sourceHeight, sourceWidth] = shape.x.shape;
   const [, , height, width] = shape.gradient.shape;
   const columns = inner * size * size;
-  const columnTiles = shared
-    ? ceilDiv(inner, sharedTile.inner)
-    : tiled
-    ? ceilDiv(columns, tile.columns)
-    : ceilDiv(inner * size, share.units * LANES);
-  const channels = shared ? sharedRows(sharedTile) : tiled ? tile.rows : share.channels;
-  const channelTiles = ceilDiv(outer, channels);
   const element = tiled || shared ? "f32" : "vec4f";
   const quads = width % 4 === 0 && shape.gradient.offset % 4 === 0;
   return kernel({
@@ -142,6 +184,11 @@ function windowBody(taps: Taps, share: Share, subgroups: boolean): string {
       ${windowShift(name, words)}`,
     };
   };
+  // Where no output pixel is, the gradient is 0, but what stands beside the row may be a NaN, which a product with 0 keeps.
+  const within = (i: number, v: number) =>
+    taps.padding === "zero"
+      ? `v${v}_${i}`
+      : `select(0.0, v${v}_${i}, column${v} + ${i} < p.source_width + ${(size - 1) / 2})`;
   const source = units.map((v) => carried("source", `${v}`, length, stride));
   const gradient = gradients.map((v) => carried("gradient", `_g${v}`, 4, 1));
   return `
@@ -176,7 +223,8 @@ function windowBody(taps: Taps, share: Share, subgroups: boolean): string {
     each(units, (v) => `
       let column${v} = x * ${stride} - ${(size - 1) / 2};
       ${source[v].step}
-      ${borderColumns(taps, v, length)}`)
+      ${borderColumns(taps, v, length)}
+      ${each(range(length), (i) => `let u${v}_${i} = ${within(i, v)};`)}`)
   }
       ${
     each(gradients, (v) => `
@@ -187,7 +235,7 @@ function windowBody(taps: Taps, share: Share, subgroups: boolean): string {
     each(four, (j) =>
       each(channels, (c) => {
         const text = units.flatMap((v) =>
-          range(size).map((t) => `s${c}_${v}_${t} = fma(f, v${v}_${j * stride + t}, s${c}_${v}_${t});`)
+          range(size).map((t) => `s${c}_${v}_${t} = fma(f, u${v}_${j * stride + t}, s${c}_${v}_${t});`)
         );
         return `{ let f = ${factor(c, j)}; ${text.join(" ")} }`;
       }))

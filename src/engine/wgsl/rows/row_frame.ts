@@ -68,12 +68,18 @@ const SOLO: Team = {
 
 /** Reads the op's inputs at (r, j): `read(j)` is statements after which v0, v1, ... are their values. */
 interface Reader {
-  readonly params: Record<string, number>;
-  /** Statements before the row is walked. */
-  readonly begin: string;
   read(j: string): string;
   /** The same for a GPU. */
   readonly wide: WideReader;
+}
+
+/** What is read while a row is walked, and while it is written, which may take an epilogue's operands besides: l{k} is operand k there. */
+interface Readers {
+  readonly params: Record<string, number>;
+  /** Statements before the row is walked. */
+  readonly begin: string;
+  readonly walked: Reader;
+  readonly written: Reader;
 }
 
 function unravel(
@@ -98,15 +104,16 @@ function unravel(
   return { text: lines.join("\n"), names: sides.map((_, axis) => `${name}${tag}_${axis}`) };
 }
 
-function readerOf(
-  operands: readonly Operand[],
+function readersOf(
+  { own, after }: { readonly own: readonly Operand[]; readonly after: readonly Operand[] },
   { axes, prologue, fours }: {
     readonly axes: number;
     readonly prologue: KernelRequest["prologue"];
     /** Whether words are taken by fours where they lie so. */
     readonly fours: boolean;
   },
-): Reader {
+): Readers {
+  const operands = [...own, ...after];
   const rank = operands[0].type.shape.length - axes;
   const half = (from: number, to: number) =>
     collapse(
@@ -115,11 +122,9 @@ function readerOf(
     );
   const [outer, inner] = [half(0, rank), half(rank, rank + axes)];
   const params: Record<string, number> = {};
-  const sources = sourcesOf("x", operands).names;
+  const sources = [...sourcesOf("x", own).names, ...sourcesOf("e", after).names];
   const rows = unravel("row", outer.shape, "o", params);
   const columns = unravel("j", inner.shape, "c", params);
-  const once: string[] = [];
-  const loads: string[] = [];
   const fixed = (k: number) => inner.strides[k].every((stride) => stride === 0);
   const layouts = operands.map(({ layout }, k): Layout => ({
     offset: layout.offset,
@@ -129,24 +134,21 @@ function readerOf(
   const quads = fours && inner.shape.length === 1 && layouts.every((layout, k) => fixed(k) || isQuads(layout));
   const at = (k: number, columns: readonly string[]) =>
     address(`l${k}`, quads && !fixed(k) ? inQuads(layouts[k]) : layouts[k], [...rows.names, ...columns]);
-  for (const k of operands.keys()) {
+  const loads = operands.map((_, k) => {
     const { params: own, expression } = at(k, columns.names);
     Object.assign(params, own);
-    // What is the same along the row is loaded before it is walked.
-    (fixed(k) ? once : loads).push(`let l${k} = ${sources[k]}[${expression}];`);
-  }
-  const names = operands.map((_, k) => `l${k}`);
+    return `let l${k} = ${sources[k]}[${expression}];`;
+  });
+  const names = own.map((_, k) => `l${k}`);
   const values = prologue
     ? prologue.map((render, i) => {
       const { statements, result } = render(names, `p${i}_`);
       return `${statements}\nlet v${i} = ${result};`;
     })
     : names.map((name, i) => `let v${i} = ${name};`);
-  return {
-    params,
-    begin: [rows.text, ...once].join("\n"),
+  const reader = (count: number): Reader => ({
     wide: {
-      sources: sources.map((source, k) => fixed(k) ? null : source),
+      sources: sources.slice(0, count).map((source, k) => fixed(k) ? null : source),
       quads,
       values: values.join("\n"),
       locate(place, tag) {
@@ -154,7 +156,17 @@ function readerOf(
         return { text, addresses: layouts.map((_, k) => at(k, names).expression) };
       },
     },
-    read: (j) => `{{let j = ${j};\n${columns.text}\n${loads.join("\n")}\n${values.join("\n")}\n`,
+    read(j) {
+      const own = loads.slice(0, count).filter((_, k) => !fixed(k));
+      return `{{let j = ${j};\n${columns.text}\n${own.join("\n")}\n${values.join("\n")}\n`;
+    },
+  });
+  return {
+    params,
+    // What is the same along the row is loaded before it is walked.
+    begin: [rows.text, ...loads.filter((_, k) => fixed(k))].join("\n"),
+    walked: reader(own.length),
+    written: reader(operands.length),
   };
 }
 
@@ -166,12 +178,15 @@ export interface Row {
   sums(terms: Readonly<Record<string, string>>): string;
   /** The greatest of the lanes' values. */
   max(value: string): string;
-  /** A loop that writes the row of the output, which then is contiguous, [R, n]. */
+  /** A loop that writes the row of the output, which then is contiguous, [R, n]; an epilogue comes in between. */
   write(value: string): string;
 }
 
+/** What becomes of a result before it is stored: statements, and the expression. */
+type Finish = (result: string) => { readonly statements: string; readonly result: string };
+
 /** `Row` for a GPU. */
-function wideRowOf({ wide }: Reader, { lanes, sum, max }: Team): Row {
+function wideRowOf({ walked: { wide }, written }: Readers, { lanes, sum, max }: Team, finish: Finish): Row {
   return {
     each: (text) => wideLoop(wide, { lanes, text }),
     sums(terms) {
@@ -187,13 +202,16 @@ ${loop}
 ${names.map((name) => `let ${name} = ${sum(`${name}_lane`)};`).join("\n")}`;
     },
     max,
-    write: (value) => wideLoop(wide, { lanes, text: `out[out_at] = ${value};` }),
+    write(value) {
+      const { statements, result } = finish(value);
+      return wideLoop(written.wide, { lanes, text: `${statements}\nout[out_at] = ${result};` });
+    },
   };
 }
 
-function rowOf(reader: Reader, team: Team): Row {
-  const each = (statements: string) =>
-    `for (var j_now = lane_in_row; j_now < p.length; j_now += ${team.lanes}) ${reader.read("j_now")}${statements}\n}}`;
+function rowOf({ walked, written }: Readers, team: Team, finish: Finish): Row {
+  const each = (statements: string, { read } = walked) =>
+    `for (var j_now = lane_in_row; j_now < p.length; j_now += ${team.lanes}) ${read("j_now")}${statements}\n}}`;
   return {
     each,
     sums(terms) {
@@ -202,7 +220,7 @@ function rowOf(reader: Reader, team: Team): Row {
 for (var block = lane_in_row; block < p.length; block += ${team.lanes * BLOCK}) {
   ${names.map((name) => `var ${name}_block = 0.0;`).join(" ")}
   let block_end = min(p.length, block + ${team.lanes * BLOCK});
-  for (var j_now = block; j_now < block_end; j_now += ${team.lanes}) ${reader.read("j_now")}
+  for (var j_now = block; j_now < block_end; j_now += ${team.lanes}) ${walked.read("j_now")}
 ${names.map((name) => `${name}_block += ${terms[name]};`).join("\n")}
   }}
   ${names.map((name) => `${name}_lane += ${name}_block;`).join(" ")}
@@ -210,7 +228,10 @@ ${names.map((name) => `${name}_block += ${terms[name]};`).join("\n")}
 ${names.map((name) => `let ${name} = ${team.sum(`${name}_lane`)};`).join("\n")}`;
     },
     max: team.max,
-    write: (value) => each(`if (row_valid) { out[p.out_offset + row * p.length + j] = ${value}; }`),
+    write(value) {
+      const { statements, result } = finish(value);
+      return each(`${statements}\nif (row_valid) { out[p.out_offset + row * p.length + j] = ${result}; }`, written);
+    },
   };
 }
 
@@ -231,15 +252,24 @@ export interface RowKernel {
   body(row: Row): string;
 }
 
-/** The kernel around a body, which also sees `row`, `row_valid` and `lane_in_row`. Bindings in order: operands, extra, out. */
+/**
+ * The kernel around a body, which also sees `row`, `row_valid` and `lane_in_row`. Bindings in order: operands, extra, those of an epilogue, out. An epilogue is what `write`
+ * does; a kernel that leaves something else of a row has it in its body and passes none on.
+ */
 export function rowKernel(request: KernelRequest, spec: RowKernel): Kernel {
   const { operands = request.inputs, axes = 1, soloUpTo = 0, extra } = spec;
+  const { epilogue } = request;
+  const after = epilogue?.operands ?? [];
+  const finish: Finish = (result) =>
+    epilogue
+      ? epilogue.render([`(${result})`, ...after.map((_, k) => `l${operands.length + k}`)], "e_")
+      : { statements: "", result };
   const shape = operands[0].layout.shape;
   const length = sizeOf(shape.slice(shape.length - axes));
   const rows = sizeOf(shape) / length;
   const team = length <= soloUpTo ? SOLO : teamFor(request.profile, rows, length);
   const onGpu = request.profile.name === "workgroup";
-  const reader = readerOf(operands, {
+  const readers = readersOf({ own: operands, after }, {
     axes,
     prologue: request.prologue,
     fours: onGpu && request.output.layout.offset % 4 === 0,
@@ -249,9 +279,10 @@ export function rowKernel(request: KernelRequest, spec: RowKernel): Kernel {
     bindings: [
       ...sourcesOf("x", operands).bindings,
       ...(extra?.bindings ?? []),
+      ...sourcesOf("e", after).bindings,
       { name: "out", access: "write" },
     ],
-    params: { rows, length, out_offset: request.output.layout.offset, ...reader.params, ...extra?.params },
+    params: { rows, length, out_offset: request.output.layout.offset, ...readers.params, ...extra?.params },
     workgroup: team.workgroup,
     grid: foldGrid(ceilDiv(rows, team.rowsPerGroup)),
     prelude: team.prelude,
@@ -260,11 +291,11 @@ export function rowKernel(request: KernelRequest, spec: RowKernel): Kernel {
     body: `${team.place}
   let row_valid = row_index < p.rows;
   let row = min(row_index, p.rows - 1);
-${reader.begin}
-${spec.body(onGpu ? wideRowOf(reader, team) : rowOf(reader, team))}`,
+${readers.begin}
+${spec.body((onGpu ? wideRowOf : rowOf)(readers, team, finish))}`,
     cost: {
       flops: spec.flops * rows * length,
-      bytes: 4 * (operands.length * rows * length + (spec.stores ?? length) * rows),
+      bytes: 4 * ((operands.length + after.length) * rows * length + (spec.stores ?? length) * rows),
     },
   });
 }

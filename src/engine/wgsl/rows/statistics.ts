@@ -64,7 +64,7 @@ function totalKernel(request: KernelRequest, spec: Pick<RowKernel, "name" | "ope
   const epilogue = renderChain(request.epilogue, "e");
   const output = request.epilogue ? unravelOutput(request.output.layout.shape) : { indices: [], params: {} };
   const { statements, result } = epilogue.apply(["total"], output.indices);
-  return rowKernel(request, {
+  return rowKernel({ ...request, epilogue: null }, {
     ...spec,
     extra: { bindings: epilogue.bindings, params: { ...epilogue.params, ...output.params } },
     flops: 1,

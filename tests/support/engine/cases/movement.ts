@@ -121,6 +121,26 @@ export const movementCases: CaseTable = {
         formula: (a, b) => rowsOf(a, 2).flatMap((row, i) => [...row, ...rowsOf(b, 3)[i]]),
       },
       {
+        name: "products and chains side by side",
+        inputs: [any(5, 3), any(3, 8), any(5, 4)],
+        build: (a, b, c) => ops.concat([ops.matmul(a, b), ops.mul(c, c), ops.mul(ops.matmul(a, b), 2), c], 1),
+        terms: 3,
+      },
+      {
+        name: "along an axis in the middle",
+        inputs: [any(2, 3, 4), any(2, 1, 4)],
+        build: (a, b) => ops.concat([ops.exp(a), b, ops.softmax(b)], 1),
+      },
+      {
+        name: "a piece that is read by itself too",
+        inputs: [any(4, 3), any(3, 2)],
+        build: (a, b) => {
+          const product = ops.matmul(a, b);
+          return ops.mul(ops.concat([product, ops.neg(product)], 1), ops.concat([a, ops.slice(a, 1, 0, 1)], 1));
+        },
+        terms: 3,
+      },
+      {
         name: "a piece twice, and a piece computed from another",
         inputs: [any(3, 4)],
         build: (a) => {

@@ -126,7 +126,7 @@ export async function bench(options: BenchOptions): Promise<BenchReport> {
     steps.push(await stepBench(options, size, best));
   }
   options.onPart("memory plans");
-  const planned = [512, 1024].map((size) => ({
+  const planned = [512, 1024, 2000].map((size) => ({
     model: "dino-vitb8",
     size,
     ...planOf(VIT_B8, size, runtime.gpu.profile),

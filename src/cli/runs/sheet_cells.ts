@@ -9,7 +9,9 @@ import type { Runtime } from "../../engine/mod.ts";
 import type { Picture } from "../../images/picture.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../../splice/transfer/checkpoint.ts";
 import { conduct, type Progress } from "../../splice/transfer/conduct.ts";
+import { transferColours } from "../../splice/evaluation/colour_transfer.ts";
 import { type Evaluation, MEASURES, openEvaluator, type Triple } from "../../splice/evaluation/evaluation.ts";
+import type { SheetMethod } from "../../splice/evaluation/sheet_list.ts";
 import type { Extractor } from "../../splice/transfer/extractor.ts";
 import { fingerprintOf, modelText } from "../../splice/transfer/fingerprint.ts";
 import { keptCheckpoint } from "../../splice/transfer/kept_checkpoint.ts";
@@ -26,6 +28,8 @@ export interface CellTask {
   readonly folder: string;
   readonly structure: Photograph;
   readonly appearance: Photograph;
+  readonly method: SheetMethod;
+  /** Of a cell that is not trained, the size alone counts. */
   readonly recipe: Recipe;
   readonly extractor: Extractor;
   /** What measures the result: the same for all cells of a sheet. */
@@ -48,7 +52,7 @@ export function judgeOf(recipe: Recipe, extractor: Extractor): Judge {
 export interface FinishedCell {
   readonly picture: Picture;
   readonly numbers: Evaluation;
-  /** What the training took, in seconds, all its runs together. */
+  /** What the picture took, in seconds, all runs of its training together. */
   readonly seconds: number;
 }
 
@@ -74,7 +78,7 @@ export async function keptCell(task: CellTask): Promise<FinishedCell & { readonl
     const { made_of, measured_by, numbers, seconds } = cellSchema.parse(
       JSON.parse(await Deno.readTextFile(join(task.folder, "cell.json"))),
     );
-    if (made_of.run !== runText(task) || made_of.steps !== task.recipe.steps) return null;
+    if (made_of.run !== runText(task) || made_of.steps !== stepsOf(task)) return null;
     const current = measured_by === judgeText(task.judge);
     if (!current) await readTriple(task.folder); // it can be measured
     return { picture: await readPicture(join(task.folder, "result.png")), numbers, seconds, current };
@@ -88,8 +92,22 @@ export async function measureCell(task: CellTask, { seconds }: { readonly second
   return await withRuntime((runtime, memoryLimit) => finish(task, { runtime, memoryLimit, seconds }));
 }
 
-/** Trains, renders, measures and keeps. Null where the signal came first; its checkpoint then waits for the next run. */
+/** Makes the picture, measures and keeps it. Null where the signal came first; the checkpoint of a training then waits for the next run. */
 export async function runCell(task: CellTask, options: RunCellOptions): Promise<FinishedCell | null> {
+  return task.method === "colour" ? await transferCell(task, options) : await trainCell(task, options);
+}
+
+async function transferCell(task: CellTask, { photographs }: RunCellOptions): Promise<FinishedCell> {
+  const [structure, appearance] = await photographs.read([task.structure, task.appearance], task.recipe.size);
+  const began = performance.now();
+  const result = transferColours(structure, appearance);
+  const seconds = Number(((performance.now() - began) / 1000).toFixed(1));
+  await makeFolder(task.folder, "--data");
+  await keepPictures(task.folder, { structure, appearance, result });
+  return await measureCell(task, { seconds });
+}
+
+async function trainCell(task: CellTask, options: RunCellOptions): Promise<FinishedCell | null> {
   const { folder, recipe, extractor } = task;
   const file = (name: string) => join(folder, name);
   const [structure, appearance] = await options.photographs.read([task.structure, task.appearance], recipe.size);
@@ -125,10 +143,7 @@ export async function runCell(task: CellTask, options: RunCellOptions): Promise<
       },
     });
     if (trainer.step() < recipe.steps) return null;
-    await Deno.remove(file("cell.json")).catch(() => {}); // of another run, whose pictures go now
-    await writePicture(file("structure.png"), structure);
-    await writePicture(file("appearance.png"), appearance);
-    await writePicture(file("result.png"), await trainer.render());
+    await keepPictures(folder, { structure, appearance, result: await trainer.render() });
     runtime.release(); // what measures has buffers of its own
     const cell = await finish(task, { runtime, memoryLimit, seconds: Number(seconds().toFixed(1)) });
     await Deno.remove(file("checkpoint.safetensors")).catch(() => {}); // it has served
@@ -136,18 +151,23 @@ export async function runCell(task: CellTask, options: RunCellOptions): Promise<
   });
 }
 
+async function keepPictures(folder: string, pictures: Triple): Promise<void> {
+  await Deno.remove(join(folder, "cell.json")).catch(() => {}); // of another run, whose pictures go now
+  for (const [name, picture] of Object.entries(pictures)) await writePicture(join(folder, `${name}.png`), picture);
+}
+
 /** Measures the pictures of a cell's folder, and writes its cell.json. */
 async function finish(
   task: CellTask,
   { runtime, memoryLimit, seconds }: { runtime: Runtime; memoryLimit: number | undefined; seconds: number },
 ): Promise<FinishedCell> {
-  const { folder, recipe, judge } = task;
+  const { folder, method, recipe, judge } = task;
   const triple = await readTriple(folder); // what is measured is what can be seen: 8 bits
   const evaluator = openEvaluator(runtime.gpu, { ...judge, memoryLimit });
   const { numbers } = await evaluator.evaluate(triple);
   evaluator.release();
-  const made_of = { run: runText(task), steps: recipe.steps };
-  const cell = { made_of, measured_by: judgeText(judge), seconds, numbers, recipe };
+  const made_of = { run: runText(task), steps: stepsOf(task) };
+  const cell = { made_of, measured_by: judgeText(judge), seconds, numbers, method, recipe };
   await writeText(join(folder, "cell.json"), `${JSON.stringify(cell, null, 2)}\n`);
   return { picture: triple.result, numbers, seconds };
 }
@@ -161,14 +181,14 @@ async function readTriple(folder: string): Promise<Triple> {
   };
 }
 
+const stepsOf = ({ method, recipe }: CellTask) => method === "colour" ? 0 : recipe.steps;
+
 /** Everything that its picture depends on, but for the steps. */
-function runText({ structure, appearance, extractor, recipe }: CellTask): string {
-  return fingerprintOf({
-    structure: sizedText(structure, recipe.size),
-    appearance: sizedText(appearance, recipe.size),
-    extractor,
-    recipe,
-  });
+function runText({ method, extractor, recipe, ...photographs }: CellTask): string {
+  const structure = sizedText(photographs.structure, recipe.size);
+  const appearance = sizedText(photographs.appearance, recipe.size);
+  if (method === "colour") return JSON.stringify({ method, structure, appearance });
+  return fingerprintOf({ structure, appearance, extractor, recipe });
 }
 
 /** Everything else that its numbers depend on. */

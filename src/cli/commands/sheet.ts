@@ -22,7 +22,8 @@ export function addSheet(program: Command, finish: (code: number) => void): void
     .summary("run pairs with several settings, into one labelled picture with numbers")
     .description(
       "Runs each pair of a list with each of its settings (a loss removed, another seed, another size, whatever `splice run` takes) and draws one picture: a row " +
-        "for each pair, a column for each setting, the numbers of `splice evaluate` below. The numbers are also written beside it, as JSON. Called again, it " +
+        'for each pair, a column for each setting, the numbers of `splice evaluate` below. A setting with `"method": "colour"` is not trained: it gives a ' +
+        "photograph the mean and covariance of the other's colours, to compare with. The numbers are also written beside it, as JSON. Called again, it " +
         "goes on where it was stopped.",
     )
     .option("--list <file>", "the pairs and settings, as JSON; paths in it are from the list's folder")

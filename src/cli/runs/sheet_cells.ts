@@ -7,9 +7,12 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { Runtime } from "../../engine/mod.ts";
 import type { Picture } from "../../images/picture.ts";
+import type { Rows } from "../../images/scale.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../../splice/transfer/checkpoint.ts";
 import { conduct, type Progress } from "../../splice/transfer/conduct.ts";
+import { transferColours } from "../../splice/evaluation/colour_transfer.ts";
 import { type Evaluation, MEASURES, openEvaluator, type Triple } from "../../splice/evaluation/evaluation.ts";
+import type { SheetMethod } from "../../splice/evaluation/sheet_list.ts";
 import { openEnlarging } from "../../splice/transfer/enlarge.ts";
 import type { Extractor } from "../../splice/transfer/extractor.ts";
 import { fingerprintOf, modelText } from "../../splice/transfer/fingerprint.ts";
@@ -27,6 +30,8 @@ export interface CellTask {
   readonly folder: string;
   readonly structure: Photograph;
   readonly appearance: Photograph;
+  readonly method: SheetMethod;
+  /** Of a cell that is not trained, the size alone counts. */
   readonly recipe: Recipe;
   readonly extractor: Extractor;
   /** What measures the result: the same for all cells of a sheet. */
@@ -49,7 +54,7 @@ export function judgeOf(recipe: Recipe, extractor: Extractor): Judge {
 export interface FinishedCell {
   readonly picture: Picture;
   readonly numbers: Evaluation;
-  /** What the training took, in seconds, all its runs together. */
+  /** What the picture took, in seconds, all runs of its training together. */
   readonly seconds: number;
 }
 
@@ -80,7 +85,7 @@ export async function keptCell(task: CellTask): Promise<FinishedCell & { readonl
       JSON.parse(await Deno.readTextFile(join(task.folder, "cell.json"))),
     );
     const { run, steps, detail } = made_of;
-    if (run !== runText(task) || steps !== task.recipe.steps || detail !== detailOf(task)) return null;
+    if (run !== runText(task) || steps !== stepsOf(task) || detail !== detailOf(task)) return null;
     const current = measured_by === judgeText(task.judge);
     if (!current) await readTriple(task.folder); // it can be measured
     return { picture: await readPicture(join(task.folder, "result.png")), numbers, seconds, current };
@@ -94,8 +99,25 @@ export async function measureCell(task: CellTask, { seconds }: { readonly second
   return await withRuntime((runtime, memoryLimit) => finish(task, { runtime, memoryLimit, seconds }));
 }
 
-/** Trains, renders, measures and keeps. Null where the signal came first; its checkpoint then waits for the next run. */
+/** Makes the picture, measures and keeps it. Null where the signal came first; the checkpoint of a training then waits for the next run. */
 export async function runCell(task: CellTask, options: RunCellOptions): Promise<FinishedCell | null> {
+  return task.method === "colour" ? await transferCell(task, options) : await trainCell(task, options);
+}
+
+async function transferCell(task: CellTask, { photographs }: RunCellOptions): Promise<FinishedCell> {
+  const { width, height } = task.structure;
+  // Pixels alone need no smaller picture to learn from: as large as it is to be.
+  const size = detailOf(task) === "none" ? task.recipe.size : Math.max(width, height);
+  const [structure, appearance] = await photographs.read([task.structure, task.appearance], size);
+  const began = performance.now();
+  const result = transferColours(structure, appearance);
+  const seconds = Number(((performance.now() - began) / 1000).toFixed(1));
+  await makeFolder(task.folder, "--data");
+  await keepPictures(task.folder, { structure, appearance, result });
+  return await measureCell(task, { seconds });
+}
+
+async function trainCell(task: CellTask, options: RunCellOptions): Promise<FinishedCell | null> {
   const { folder, recipe, extractor } = task;
   const file = (name: string) => join(folder, name);
   const [structure, appearance] = await options.photographs.read([task.structure, task.appearance], recipe.size);
@@ -133,7 +155,6 @@ export async function runCell(task: CellTask, options: RunCellOptions): Promise<
       },
     });
     if (trainer.step() < recipe.steps) return null;
-    await Deno.remove(file("cell.json")).catch(() => {}); // of another run, whose pictures go now
     const painted = await trainer.render();
     const enlarging = whole && openEnlarging({
       detail: recipe.detail,
@@ -142,16 +163,13 @@ export async function runCell(task: CellTask, options: RunCellOptions): Promise<
       generator: async () => ({ slab: await trainer.slab(), size: undefined, padding: recipe.padding }),
       memoryLimit,
     });
-    if (enlarging === null) {
-      await writePicture(file("structure.png"), structure);
-      await writePicture(file("appearance.png"), appearance);
-      await writePicture(file("result.png"), painted);
-    } else {
+    if (enlarging === null) await keepPictures(folder, { structure, appearance, result: painted });
+    else {
       const { width, height } = enlarging.size;
       const looks = await readPicture(task.appearance.path, Math.max(width, height));
-      await whole!.withRows((rows) => writePicture(file("structure.png"), rows));
-      await writePicture(file("appearance.png"), looks);
-      await enlarging.enlarge(painted, {}, (rows) => writePicture(file("result.png"), rows));
+      await whole!.withRows((rows) => keepPictures(folder, { structure: rows }));
+      await keepPictures(folder, { appearance: looks });
+      await enlarging.enlarge(painted, {}, (rows) => keepPictures(folder, { result: rows }));
     }
     runtime.release(); // what measures has buffers of its own
     const cell = await finish(task, { runtime, memoryLimit, seconds: Number(seconds().toFixed(1)) });
@@ -160,18 +178,23 @@ export async function runCell(task: CellTask, options: RunCellOptions): Promise<
   });
 }
 
+async function keepPictures(folder: string, pictures: Partial<Record<keyof Triple, Picture | Rows>>): Promise<void> {
+  await Deno.remove(join(folder, "cell.json")).catch(() => {}); // of another run, whose pictures go now
+  for (const [name, picture] of Object.entries(pictures)) await writePicture(join(folder, `${name}.png`), picture);
+}
+
 /** Measures the pictures of a cell's folder, and writes its cell.json. */
 async function finish(
   task: CellTask,
   { runtime, memoryLimit, seconds }: { runtime: Runtime; memoryLimit: number | undefined; seconds: number },
 ): Promise<FinishedCell> {
-  const { folder, recipe, judge } = task;
+  const { folder, method, recipe, judge } = task;
   const triple = await readTriple(folder); // what is measured is what can be seen: 8 bits
   const evaluator = openEvaluator(runtime.gpu, { ...judge, memoryLimit });
   const { numbers } = await evaluator.evaluate(triple);
   evaluator.release();
-  const made_of = { run: runText(task), steps: recipe.steps, detail: detailOf(task) };
-  const cell = { made_of, measured_by: judgeText(judge), seconds, numbers, recipe };
+  const made_of = { run: runText(task), steps: stepsOf(task), detail: detailOf(task) };
+  const cell = { made_of, measured_by: judgeText(judge), seconds, numbers, method, recipe };
   await writeText(join(folder, "cell.json"), `${JSON.stringify(cell, null, 2)}\n`);
   return { picture: triple.result, numbers, seconds };
 }
@@ -190,14 +213,14 @@ function detailOf({ structure: { width, height }, recipe: { size, detail } }: Ce
   return size === undefined || size >= Math.max(width, height) ? "none" : detail;
 }
 
+const stepsOf = ({ method, recipe }: CellTask) => method === "colour" ? 0 : recipe.steps;
+
 /** Everything that its picture depends on, but for the steps and the detail. */
-function runText({ structure, appearance, extractor, recipe }: CellTask): string {
-  return fingerprintOf({
-    structure: sizedText(structure, recipe.size),
-    appearance: sizedText(appearance, recipe.size),
-    extractor,
-    recipe,
-  });
+function runText({ method, extractor, recipe, ...photographs }: CellTask): string {
+  const structure = sizedText(photographs.structure, recipe.size);
+  const appearance = sizedText(photographs.appearance, recipe.size);
+  if (method === "colour") return JSON.stringify({ method, structure, appearance });
+  return fingerprintOf({ structure, appearance, extractor, recipe });
 }
 
 /** Everything else that its numbers depend on. */

@@ -177,6 +177,7 @@ function taskOf(making: Making, { row, setting }: { row: Row; setting: SheetSett
     folder: join(files.data, `${row.pair.slug}--${setting.slug}`),
     structure: row.structure,
     appearance: row.appearance,
+    method: setting.method,
     recipe: setting.recipe,
     extractor: extractors.get(setting.recipe.model)!,
     judge: judgeOf(list.recipe, extractors.get(list.recipe.model)!),
@@ -222,9 +223,10 @@ async function write(making: Making): Promise<void> {
   const content = {
     title: list.title,
     measured_by: { model, vit_side: seen.side, vit_longest: seen.longest },
-    settings: list.settings.map(({ name, recipe }, column) => ({
+    settings: list.settings.map(({ name, method, recipe }, column) => ({
       name,
-      options: recipe,
+      method,
+      ...(method === "colour" ? {} : { options: recipe }),
       ...(summaries[column] ?? {}),
     })),
     pairs: rows.map(({ pair, cells, seconds }) => ({

@@ -1,6 +1,6 @@
 /**
  * What a contact sheet shows: a list of pairs and of settings, as JSON. Every pair is run with every setting; a setting's options are any of a run's, and come over
- * those of the whole list. It opens no picture. Invariant: a list that is accepted has a complete recipe for each setting, and a folder's name of its own for each cell.
+ * those of the whole list. A setting of the method `colour` is not trained. It opens no picture. Invariant: a list that is accepted has a complete recipe for each setting, and a folder's name of its own for each cell.
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
@@ -14,7 +14,8 @@ const listSchema = z.strictObject({
   title: z.string().trim().min(1).max(160).optional(),
   options,
   pairs: z.array(z.strictObject({ name, structure: path, appearance: path })).min(1).max(100),
-  settings: z.array(z.strictObject({ name, options })).min(1).max(24),
+  settings: z.array(z.strictObject({ name, method: z.enum(["splice", "colour"]).default("splice"), options })).min(1)
+    .max(24),
 });
 
 export interface SheetPair {
@@ -25,8 +26,12 @@ export interface SheetPair {
   readonly slug: string;
 }
 
+/** How a cell's picture is made: trained as a transfer, or by the statistics of colours alone (colour_transfer.ts). */
+export type SheetMethod = "splice" | "colour";
+
 export interface SheetSetting {
   readonly name: string;
+  readonly method: SheetMethod;
   readonly recipe: Recipe;
   readonly slug: string;
 }
@@ -63,7 +68,10 @@ export function parseSheetList(text: string): { ok: true; list: SheetList } | { 
   const read = settings.map((setting, i) => {
     // What is wrong with the shared options is said once, of them.
     const own = recipe === null ? setting.options : { ...shared, ...setting.options };
-    return { name: setting.name, slug: slugOf(setting.name), recipe: recipeOf(own, `settings[${i}].options`) };
+    const place = `settings[${i}].options`;
+    const { name, method } = setting;
+    if (method === "colour") errors.push(...trainedOnly(setting.options).map((message) => `${place}: ${message}`));
+    return { name, method, slug: slugOf(name), recipe: recipeOf(own, place) };
   });
   const withSlugs = pairs.map((pair) => ({ ...pair, slug: slugOf(pair.name) }));
   errors.push(...doubles("pairs", withSlugs), ...doubles("settings", read));
@@ -100,6 +108,13 @@ export function exampleList(pairs: readonly Omit<SheetPair, "slug">[]): string {
     },
     null,
     2,
+  );
+}
+
+/** Where pixels alone count, an option of training would do nothing. */
+function trainedOnly(options: Readonly<Record<string, unknown>>): string[] {
+  return Object.keys(options).filter((name) => name !== "size").map((name) =>
+    `Cannot use ${name}: the method colour trains nothing; of all options it takes size alone`
   );
 }
 

@@ -117,7 +117,7 @@ function orthonormal(x: Float64Array<ArrayBuffer>, rows: number, width: number):
 }
 
 /** Eigenvectors of a small symmetric matrix, as columns, that of the largest eigenvalue first (Jacobi's rotations). */
-function eigenvectors(matrix: Float64Array, n: number): Float64Array {
+export function eigenvectors(matrix: Float64Array, n: number): Float64Array {
   const a = matrix.slice();
   const v = Float64Array.from({ length: n * n }, (_, i) => i % (n + 1) === 0 ? 1 : 0);
   const rotate = (x: Float64Array, at: (k: number) => [number, number], cos: number, sin: number) => {

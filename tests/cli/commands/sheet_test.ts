@@ -7,6 +7,7 @@ import {
   sizedText,
 } from "../../../src/cli/files/sheet_photographs.ts";
 import { decodeImage } from "../../../src/images/decode.ts";
+import { transferColours } from "../../../src/splice/evaluation/colour_transfer.ts";
 import { lockFolder } from "../../../src/jobs/local/folder_lock.ts";
 import { atDesk, type Desk, ended, jsonLines, pair } from "../../support/cli/desk.ts";
 import { gpuTest } from "../../support/engine/gpu.ts";
@@ -224,6 +225,40 @@ gpuTest(
       // Another option is another cell.
       await writeList(desk, { options: { ...shared, seed: 1 }, settings: [full] });
       assert.match((await splice(...sheet)).err, /^cell 1 of 1, one, full: done in/m);
+    }),
+);
+
+gpuTest(
+  "cli: a sheet's cells of colours alone are not trained, and are measured and kept like others",
+  () =>
+    atDesk(async (desk) => {
+      const { folder, splice } = desk;
+      const colours = { name: "colours alone", method: "colour" };
+      await writeList(desk, { settings: [colours, { ...colours, name: "smaller", options: { size: 46 } }] });
+      const first = await splice(...sheet);
+      assert.equal(first.code, 0, first.err);
+      assert.doesNotMatch(first.err, / step /);
+      assert.match(first.err, /^cell 1 of 2, one, colours alone: done in \d+ s$/m);
+      const { settings, pairs: [{ cells }] } = JSON.parse(await Deno.readTextFile(`${folder}/s.json`));
+      assert.deepEqual(settings[0], colours);
+      const read = async (name: string) =>
+        await decodeImage(await Deno.readFile(`${folder}/s.cells/one--colours-alone/${name}.png`), { label: name });
+      const result = await read("result");
+      assert.deepEqual([result.width, result.height], [48, 35]);
+      const wanted = transferColours(await read("structure"), await read("appearance")).data;
+      assert.ok(
+        result.data.every((value, i) => Math.abs(value - wanted[i]) < 0.02),
+        "made of what was kept, but for 8 bits",
+      );
+      const measured = await splice("evaluate", "--folder", "s.cells", ...seen, "--json");
+      assert.equal(JSON.parse(measured.out).results[0].structure_distance, cells[0].structure_distance);
+      assert.deepEqual(await sizeOf(`${folder}/s.cells/one--smaller/result.png`), { width: 46, height: 34 });
+
+      // Options of training are none of theirs, the photographs are.
+      await writeList(desk, { options: { ...shared, steps: 9, seed: 4 }, settings: [colours] });
+      assert.match((await splice(...sheet)).err, /^cell 1 of 1, one, colours alone: kept from before$/m);
+      await Deno.copyFile(`${folder}/a.png`, `${folder}/b.png`);
+      assert.match((await splice(...sheet)).err, /^cell 1 of 1, one, colours alone: done in/m);
     }),
 );
 

@@ -24,6 +24,7 @@ Deno.test("sheet: the example is a list; settings come over shared options, and 
     settings: [{ name: "plain" }, { name: "seed 4, small", options: { seed: 4, size: 64 } }],
   }));
   assert.ok(other.ok);
+  assert.deepEqual(other.list.settings.map(({ method }) => method), ["splice", "splice"]);
   const short = other.list.settings.map(({ recipe: { seed, size, steps } }) => [seed, size, steps]);
   assert.deepEqual([other.list.title, ...short], [null, [3, 170, 300], [4, 64, 300]]);
 });
@@ -43,12 +44,17 @@ Deno.test("sheet: all that is wrong is said at once, each where it stands", () =
     errors({
       options: { steps: 0 },
       pairs: [pair, { ...pair, name: "a cow's day!" }],
-      settings: [{ name: "x", options: { weight_clss: 1, seed: -1 } }, { name: "X" }],
+      settings: [{ name: "x", options: { weight_clss: 1, seed: -1 } }, { name: "X" }, {
+        name: "colours",
+        method: "colour",
+        options: { steps: 3, size: 64 },
+      }],
     }),
     [
       "options: Cannot use steps = 0: it must be a whole number from 1 to 1000000",
       "settings[0].options: Cannot use seed = -1: it must be a whole number from 0 to 4294967295",
       "settings[0].options: Cannot use weight_clss: there is no such option; did you mean weight_cls?",
+      "settings[2].options: Cannot use steps: the method colour trains nothing; of all options it takes size alone",
       'pairs[1].name: "a cow\'s day!" is too like that of [0]',
       'settings[1].name: "X" is too like that of [0]',
     ],

@@ -15,7 +15,7 @@ import { planMemory } from "../../../src/engine/compile/plan.ts";
 import { simplify } from "../../../src/engine/compile/simplify.ts";
 import { gpuTest, prepare } from "../../support/engine/gpu.ts";
 import { feedsOf, relativeError } from "../../support/engine/numbers.ts";
-import { promisedProfile } from "../../support/engine/profiles.ts";
+import { profileNames, promisedProfile } from "../../support/engine/profiles.ts";
 import { randomGraph } from "../../support/engine/random_graph.ts";
 import { replayPlan } from "../../support/engine/replay.ts";
 
@@ -126,7 +126,7 @@ for (const padding of ["zero", "reflect"] as const) {
 }
 
 gpuTest("cut: the GPU computes a network by parts as it does whole, on every set of kernels", async (gpu) => {
-  for (const name of ["subgroup8", "portable"] as const) {
+  for (const name of profileNames) {
     const profile = gpu.profile(name);
     if (!profile) continue;
     for (const padding of ["zero", "reflect"] as const) {

@@ -234,7 +234,9 @@ gpuTest(
     atDesk(async (desk) => {
       const { folder, splice } = desk;
       const colours = { name: "colours alone", method: "colour" };
-      await writeList(desk, { settings: [colours, { ...colours, name: "smaller", options: { size: 46 } }] });
+      await writeList(desk, {
+        settings: [colours, { ...colours, name: "smaller", options: { size: 46, detail: "none" } }],
+      });
       const first = await splice(...sheet);
       assert.equal(first.code, 0, first.err);
       assert.doesNotMatch(first.err, / step /);
@@ -244,7 +246,7 @@ gpuTest(
       const read = async (name: string) =>
         await decodeImage(await Deno.readFile(`${folder}/s.cells/one--colours-alone/${name}.png`), { label: name });
       const result = await read("result");
-      assert.deepEqual([result.width, result.height], [48, 35]);
+      assert.deepEqual([result.width, result.height], [60, 44]);
       const wanted = transferColours(await read("structure"), await read("appearance")).data;
       assert.ok(
         result.data.every((value, i) => Math.abs(value - wanted[i]) < 0.02),

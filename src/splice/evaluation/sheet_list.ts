@@ -113,8 +113,8 @@ export function exampleList(pairs: readonly Omit<SheetPair, "slug">[]): string {
 
 /** Where pixels alone count, an option of training would do nothing. */
 function trainedOnly(options: Readonly<Record<string, unknown>>): string[] {
-  return Object.keys(options).filter((name) => name !== "size").map((name) =>
-    `Cannot use ${name}: the method colour trains nothing; of all options it takes size alone`
+  return Object.keys(options).filter((name) => !["size", "detail"].includes(name)).map((name) =>
+    `Cannot use ${name}: the method colour trains nothing; of all options it takes size and detail alone`
   );
 }
 

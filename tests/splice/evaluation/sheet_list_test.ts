@@ -54,7 +54,7 @@ Deno.test("sheet: all that is wrong is said at once, each where it stands", () =
       "options: Cannot use steps = 0: it must be a whole number from 1 to 1000000",
       "settings[0].options: Cannot use seed = -1: it must be a whole number from 0 to 4294967295",
       "settings[0].options: Cannot use weight_clss: there is no such option; did you mean weight_cls?",
-      "settings[2].options: Cannot use steps: the method colour trains nothing; of all options it takes size alone",
+      "settings[2].options: Cannot use steps: the method colour trains nothing; of all options it takes size and detail alone",
       'pairs[1].name: "a cow\'s day!" is too like that of [0]',
       'settings[1].name: "X" is too like that of [0]',
     ],

@@ -16,6 +16,9 @@ export interface SideBySide {
   readonly steps: number;
 }
 
+/** What a build may do by itself that another one does not know yet: named, so that both do the same. */
+const ALIKE = [["--padding", "zero"], ["--detail", "none"]];
+
 /** Steps of a turn; the first ones warm caches up and are not counted. */
 const STEPS = 20;
 const WARM = 4;
@@ -34,8 +37,8 @@ export async function compareBuilds(
     onTurn(text: string): void;
   },
 ): Promise<readonly SideBySide[]> {
-  const there = await checkoutCommand(folder);
-  const here = (args: readonly string[]) => selfCommand(args, { data: "." });
+  const there = await withKnown(await checkoutCommand(folder), signal);
+  const here = await withKnown((args) => selfCommand(args, { data: "." }), signal);
   const scratch = await Deno.makeTempDir();
   try {
     const compared: SideBySide[] = [];
@@ -56,7 +59,7 @@ export async function compareBuilds(
 }
 
 /** How another checkout starts a command: with the permissions that its own launch.txt lists. */
-async function checkoutCommand(folder: string): Promise<(args: readonly string[]) => SelfCommand> {
+async function checkoutCommand(folder: string): Promise<Start> {
   const program = resolve(folder);
   let table: string;
   try {
@@ -73,21 +76,35 @@ async function checkoutCommand(folder: string): Promise<(args: readonly string[]
   });
 }
 
+type Start = (args: readonly string[]) => SelfCommand;
+
+/** With those of the options `ALIKE` that the build's `run` has. @throws Error with what it said if it cannot be started */
+async function withKnown(start: Start, signal: AbortSignal): Promise<Start> {
+  const help = await outputOf(start(["run", "--help"]), signal);
+  const known = ALIKE.filter(([flag]) => help.includes(flag)).flat();
+  return (args) => start([...args, ...known]);
+}
+
+async function outputOf({ command, args }: SelfCommand, signal: AbortSignal): Promise<string> {
+  const options = { args, signal, stdout: "piped", stderr: "piped" } as const;
+  const { success, stdout, stderr } = await new Deno.Command(command, options).output();
+  if (!success) throw new Error(`Cannot time a run: ${new TextDecoder().decode(stderr).trim()}`);
+  return new TextDecoder().decode(stdout);
+}
+
 /** A run's times of its steps, in ms, in a process of its own. */
 async function stepTimes(
-  start: (args: readonly string[]) => SelfCommand,
+  start: Start,
   { size, scratch, signal }: { readonly size: number; readonly scratch: string; readonly signal: AbortSignal },
 ): Promise<number[]> {
   const metrics = join(scratch, "metrics.ndjson");
   const example = (name: string) => join(programFolder(), "examples", name);
-  const { command, args } = start([
+  const command = start([
     ...["run", "--structure", example("picos-de-europa.jpg"), "--appearance", example("sunset.jpg")],
     ...["--out", join(scratch, "out.png"), "--metrics", metrics, "--preset", "quick", "--seed", "1", "--quiet"],
     ...["--size", String(size), "--steps", String(STEPS), "--preview-every", "0"],
   ]);
-  const { success, stderr } = await new Deno.Command(command, { args, signal, stdout: "null", stderr: "piped" })
-    .output();
-  if (!success) throw new Error(`Cannot time a run: ${new TextDecoder().decode(stderr).trim()}`);
+  await outputOf(command, signal);
   const lines = (await Deno.readTextFile(metrics)).trim().split("\n");
   return lines.slice(WARM).map((line) => JSON.parse(line).ms as number);
 }

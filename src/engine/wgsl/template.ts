@@ -10,6 +10,9 @@ import type { Layout } from "../ir/type.ts";
 /** The most workgroups WebGPU lets one dispatch have along an axis. */
 export const MAX_GROUPS = 65535;
 
+/** Workgroups that keep a large GPU busy: where a kernel would have fewer, smaller tiles or more parts of a sum make more of them. */
+export const BUSY = 192;
+
 export interface Binding {
   readonly name: string;
   readonly access: Access;

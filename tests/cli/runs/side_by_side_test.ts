@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { compareBuilds } from "../../../src/cli/runs/side_by_side.ts";
-import { lineOf } from "../../../src/cli/launch.ts";
+import { flagsOf, lineOf } from "../../../src/cli/launch.ts";
 import { UsageError } from "../../../src/cli/terminal/usage.ts";
 
 const signal = new AbortController().signal;
@@ -36,5 +36,8 @@ Deno.test("side by side: what a run says when it fails is passed on", async () =
 
 Deno.test("side by side: another checkout is started with the permissions it lists itself", () => {
   const table = "{env} A,B\n{checkout} --config={program}/x.json\nrun --allow-env={env}\n";
+  const flags = (name: string) => flagsOf(name, { data: ".", program: "/elsewhere", table });
   assert.deepEqual(lineOf("run", table), ["--allow-env={env}"]);
+  assert.deepEqual(flags("run"), ["--allow-env=A,B"]);
+  assert.deepEqual(flags("{checkout}"), ["--config=/elsewhere/x.json"]);
 });

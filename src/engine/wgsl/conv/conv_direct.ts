@@ -4,7 +4,7 @@
  * A lane owns a quad of pixels that follow each other in a row, in up to 16 channels. Three quads of the source and their neighbours serve 9 taps of all its channels, so
  * the source needs no workgroup memory; the weights do, which all lanes read alike. Where rows and columns lie is found once, before the loop over the summed channels.
  */
-import { ceilDiv } from "../template.ts";
+import { BUSY, ceilDiv } from "../template.ts";
 import { each, range } from "../unroll.ts";
 import { type Apply, type Gather, reflect, store } from "./conv_gather.ts";
 
@@ -12,8 +12,6 @@ import { type Apply, type Gather, reflect, store } from "./conv_gather.ts";
 export const DIRECT_LANES = 64;
 const HELD = 4;
 const TAPS = 9;
-/** Workgroups that keep a large GPU busy. */
-const BUSY = 192;
 
 /** Whether it serves this convolution. */
 export function isDirect({ size, stride, adjoint }: Gather): boolean {

@@ -7,15 +7,13 @@
  */
 import type { Kernel } from "../../ir/program.ts";
 import type { Layout } from "../../ir/type.ts";
-import { ceilDiv, foldGrid } from "../template.ts";
+import { BUSY, ceilDiv, foldGrid } from "../template.ts";
 import { lines } from "../unroll.ts";
 import { assemble, fourStore, type Problem, type Tile } from "./matmul_frame.ts";
 
 /** Steps of k that a slice holds, and the vec4f they fill. */
 const DEPTH = 16;
 const QUADS = DEPTH / 4;
-/** Workgroups that keep a large GPU busy; where a product has fewer, smaller tiles make more of them. */
-const BUSY = 192;
 /** A tile is too large where less than this share of its results is wanted. */
 const LEAST_USEFUL = 0.75;
 

@@ -50,8 +50,11 @@ export function permissions(): string[] {
     const [kind, list] = flag.split("=");
     if (kind === "--ignore-env") continue;
     const before = kinds.get(kind);
-    if (list === undefined || before === "all" || /\{(?!env\})/.test(list)) kinds.set(kind, "all");
-    else kinds.set(kind, new Set([...before ?? [], ...list.replace("{env}", lineOf("{env}").join()).split(",")]));
+    if (list === undefined || before === "all" || /\{(?!env\}|keys\})/.test(list)) kinds.set(kind, "all");
+    else {
+      const names = list.replaceAll(/\{(env|keys)\}/g, (name) => lineOf(name).join());
+      kinds.set(kind, new Set([...before ?? [], ...names.split(",")]));
+    }
   }
   const flags = Array.from(kinds, ([kind, names]) => names === "all" ? kind : `${kind}=${[...names].join()}`);
   return [...flags.toSorted(), "--ignore-env"];

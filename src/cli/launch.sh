@@ -21,20 +21,36 @@ see_to_runtime_folder() { # Mesa complains without one
 
 line_of() { sed -n "s/^$1 \{1,\}//p" "$program/src/cli/launch.txt"; } # what stands behind the name, a command's or one in braces
 
-folder_of() { # folder_of OPTION DEFAULT ARGUMENT...: the folder that the option names among the arguments, absolute, or the default
-  option=$1 folder=$2
+value_of() { # value_of OPTION DEFAULT ARGUMENT...: what the option is given among the arguments, or the default
+  option=$1 value=$2
   shift 2
   before=
   for argument do
     case $before,$argument in
-      "$option",*) folder=$PWD/$argument ;;
-      *,"$option="*) argument=${argument#"$option="} && folder=$PWD/$argument ;;
+      "$option",*) value=$argument ;;
+      *,"$option="*) value=${argument#"$option="} ;;
       *) before=$argument && continue ;;
     esac
-    case $argument in /*) folder=$argument ;; esac
     before=
   done
-  echo "$folder"
+  echo "$value"
+}
+
+folder_of() { # folder_of OPTION DEFAULT ARGUMENT...: the folder or file that the option names among the arguments, absolute, or the default
+  value=$(value_of "$@")
+  case $value in /*) echo "$value" ;; "$2") echo "$value" ;; *) echo "$PWD/$value" ;; esac
+}
+
+servers_of() { # servers_of ADDRESSES: nats://user:password@a,tls://b:1 are a:4222,b:1
+  servers=
+  while :; do
+    address=${1%%,*}
+    address=${address#*://} && address=${address##*@} && address=${address%%/*}
+    case $address in *]:* | [!\[]*:*) ;; *) address=$address:4222 ;; esac
+    servers=${servers:+$servers,}$address
+    case $1 in *,*) set -- "${1#*,}" ;; *) break ;; esac
+  done
+  echo "$servers"
 }
 
 fill() { # a flag of launch.txt: its {names} become folders
@@ -42,6 +58,9 @@ fill() { # a flag of launch.txt: its {names} become folders
   while :; do
     case $flag in
       *'{env}'*) name={env} value=$(line_of '{env}') ;;
+      *'{keys}'*) name={keys} value=$(line_of '{keys}') ;;
+      *'{cluster}'*) name={cluster} value=$cluster ;;
+      *'{secrets}'*) name={secrets} value=$credentials,$authority ;;
       *'{program}'*) name={program} value=$program ;;
       *'{deno}'*) name={deno} value=$(readlink -f "$deno") ;; # Deno knows itself by this path
       *'{models}'*) name={models} value=$models ;;
@@ -49,7 +68,7 @@ fill() { # a flag of launch.txt: its {names} become folders
       *) echo "$flag" && return ;;
     esac
     case $name,$value in
-      '{env},'*) ;;
+      '{env},'* | '{keys},'* | '{cluster},'* | '{secrets},'*) ;;
       *,*[,{]*) # Deno takes lists with commas, and knows no way to write one that is part of a name
         fail "Cannot use the folder $value: permissions cannot name a folder with a comma or a brace. Rename it." ;;
     esac
@@ -65,6 +84,8 @@ with_flags() { # with_flags USE NAME ARGUMENT...: calls USE with the flags of th
   data=$(folder_of --data "${user_data:-$PWD}/splice/server" "$@")
   case $data in /*) ;; *) data=$PWD/$data ;; esac
   models=$(folder_of --models "${SPLICE_MODELS:-${user_data:-$program}${user_data:+/splice}/models}" "$@")
+  cluster=$(servers_of "$(value_of --cluster 127.0.0.1 "$@")")
+  credentials=$(folder_of --cluster-credentials "$program" "$@") authority=$(folder_of --cluster-ca "$program" "$@")
   count=$#
   if [ -e "$program/main.ts" ]; then shape='{checkout}'; else shape='{package}'; fi
   for flag in $(line_of "$shape") $granted; do

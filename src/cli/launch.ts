@@ -31,10 +31,13 @@ function dataHome(): string | null {
   return Deno.env.get("XDG_DATA_HOME") || (home && join(home, ".local/share")) || Deno.env.get("LOCALAPPDATA") || null;
 }
 
-/** Folders that a command was given, where it was: --data and --models. */
+/** What a command was given of these, where it was: --data and --models, --cluster, --cluster-credentials and --cluster-ca. */
 export interface Places {
   readonly data: string;
   readonly models?: string | undefined;
+  readonly cluster?: string | undefined;
+  readonly credentials?: string | undefined;
+  readonly authority?: string | undefined;
 }
 
 export interface SelfCommand {
@@ -57,13 +60,31 @@ export function selfCommand(
   return { command, args: ["run", "--quiet", ...flags, join(program, bundled ? "splice.js" : "main.ts"), ...args] };
 }
 
+/** What stands for several things, with commas between them. */
+const LISTS: readonly string[] = ["{env}", "{keys}", "{cluster}", "{secrets}"];
+
+/** nats://user:password@a,tls://b:1 are a:4222,b:1, as launch.sh has it too. */
+function serversOf(addresses: string): string {
+  return addresses.split(",").map((address) => {
+    const host = address.replace(/^.*?:\/\//, "").replace(/^.*@/, "").replace(/\/.*$/, "");
+    return /\]:|^[^[].*:/.test(host) ? host : `${host}:4222`;
+  }).join();
+}
+
 /** The flags of a line of launch.txt, this program's or that of the one in `program`, its {names} filled in. @throws if a folder's name has a comma: Deno would take it for two. */
 export function flagsOf(
   name: string,
-  { data, models, program = programFolder(), table }: Places & { readonly program?: string; readonly table?: string },
+  { data, models, cluster, credentials, authority, program = programFolder(), table }: Places & {
+    readonly program?: string;
+    readonly table?: string;
+  },
 ): string[] {
   const places: Record<string, string> = {
     "{env}": lineOf("{env}", table).join(),
+    // Another program's list may be older than this one's names.
+    "{keys}": table?.includes("\n{keys} ") === false ? "" : lineOf("{keys}", table).join(),
+    "{cluster}": serversOf(cluster ?? "127.0.0.1"),
+    "{secrets}": [credentials, authority].map((file) => file === undefined ? program : resolve(file)).join(),
     "{program}": program,
     "{deno}": Deno.execPath(),
     "{models}": ownModels(models) ?? join(program, "models"),
@@ -72,7 +93,7 @@ export function flagsOf(
   return lineOf(name, table).map((flag) =>
     flag.replaceAll(/\{\w+\}/g, (place) => {
       const path = places[place];
-      if (place !== "{env}" && path.includes(",")) {
+      if (!LISTS.includes(place) && path.includes(",")) {
         throw new Error(`Cannot use the folder ${path}: permissions cannot name a folder with a comma. Rename it.`);
       }
       return path;

@@ -21,6 +21,7 @@ import { addSheet } from "./commands/sheet.ts";
 import { addSimilarity } from "./commands/similarity.ts";
 import { heedNohup } from "./terminal/signals.ts";
 import { EXIT, UsageError } from "./terminal/usage.ts";
+import { addWork } from "./commands/work.ts";
 import { addWorker } from "./commands/worker.ts";
 
 /** Runs one command. Resolves to the exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted. */
@@ -54,6 +55,7 @@ export async function main(args: readonly string[]): Promise<number> {
       addModels,
       addDemo,
       addServe,
+      addWork,
       addBench,
       addDoctor,
       addWorker,

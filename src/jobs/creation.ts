@@ -1,27 +1,23 @@
 /**
  * From a request to a queued job: options, model, idempotency key, pictures and memory are looked at in this order, the cheap before the dear, and nothing is kept of
- * what is refused. Invariant: a job's files lie in its folder before the store knows of it.
+ * what is refused. Invariant: a job's pictures are kept before the store knows of it.
  */
 import { join } from "node:path";
-import { modelName, type StoreOptions } from "../weights/store/store.ts";
-import type { DataFiles } from "./local/files.ts";
 import { Fault, type FieldError, type Job } from "./model/job.ts";
-import type { Device, Task } from "./model/messages.ts";
+import type { Task } from "./model/messages.ts";
+import type { JobFiles, JobStore, Machines } from "./model/ports.ts";
 import type { CreateRequest, Upload } from "./model/service.ts";
-import type { JobStore } from "./local/store.ts";
-import { findModelForJob } from "./workers/find_model.ts";
 import { INPUTS, type JobKind, parseWork, type Work, workOf } from "./model/work.ts";
 
 export interface CreationOptions {
-  readonly store: JobStore;
-  readonly files: DataFiles;
-  readonly models: StoreOptions;
+  readonly store: Pick<JobStore, "find" | "create">;
+  readonly files: Pick<JobFiles, "adopt">;
+  /** Those that jobs will run on. */
+  readonly machines: Pick<Machines, "model" | "device" | "plannedBytes">;
   /** How many jobs may wait. */
   readonly queue: number;
   /** Asks the inspector. @throws Fault */
   inspect(task: Extract<Task, { task: "inspect" }>): Promise<void>;
-  /** The device that jobs will run on, null while none is open; and the bytes that running jobs hold of it. */
-  device(): { readonly device: Device | null; readonly plannedBytes: number };
   /** @throws Fault invalid_options for an address that is not to be called */
   checkWebhook(url: string): void;
 }
@@ -29,35 +25,27 @@ export interface CreationOptions {
 /** Queues a job, or finds the one that an earlier request with the same key made. @throws Fault */
 export async function createJob(
   { upload, kind, fields, webhookUrl, idempotencyKey }: CreateRequest,
-  { store, files, models, queue, inspect, device, checkWebhook }: CreationOptions,
+  { store, files, machines, queue, inspect, checkWebhook }: CreationOptions,
 ): Promise<{ job: Job; replayed: boolean }> {
   const asked = checkOptions(kind, fields, () => webhookUrl === null ? undefined : checkWebhook(webhookUrl));
   const idempotency = idempotencyKey === null
     ? null
     : { key: idempotencyKey, digest: await digestOf({ upload, work: asked, webhookUrl }) };
-  const known = idempotency && store.find(idempotency);
+  const known = idempotency && await store.find(idempotency);
   if (known) return { job: known.job, replayed: true };
 
-  const model = await findModelForJob(asked.options.model, models);
-  const work = workOf(asked, modelName(model));
-  const { device: current, plannedBytes } = device();
+  const model = await machines.model(asked.options.model);
+  const work = workOf(asked, model.name);
   await inspect({
     task: "inspect",
     pictures: INPUTS[kind].map((field) => ({ field, path: join(upload.folder, field) })),
-    training: { work, model, device: current, freed: plannedBytes },
+    training: { work, model, device: machines.device(), freed: machines.plannedBytes() },
   });
 
   const id = crypto.randomUUID();
-  await files.adopt(upload, id);
-  try {
-    const bytes = await files.sizeOf(id);
-    const { record, replayed } = store.create({ id, ...work, webhookUrl, idempotency, bytes }, { queue });
-    if (replayed) await files.removeJob(id); // the same request came twice at once
-    return { job: record.job, replayed };
-  } catch (error) {
-    await files.removeJob(id);
-    throw error;
-  }
+  const adopted = await files.adopt(upload, id, INPUTS[kind]);
+  const { record, replayed } = await store.create({ id, ...work, webhookUrl, idempotency, adopted }, { queue });
+  return { job: record.job, replayed };
 }
 
 /** All that is wrong with the options and the webhook's address, at once. */

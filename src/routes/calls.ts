@@ -138,11 +138,11 @@ export function addCalls(shared: Shared): void {
       ),
     },
   });
-  app.openapi(apply, (c) => {
+  app.openapi(apply, async (c) => {
     const { id } = c.req.valid("param");
     const format = chosenFormat(c, undefined);
-    service.get(id); // an unknown job is refused before its picture has travelled
-    return answer(c, {
+    await service.get(id); // an unknown job is refused before its picture has travelled
+    return await answer(c, {
       form: applyForm,
       make: (upload, fields) => service.apply(id, upload, { fields, format }),
       sending: { name: `applied-${id}`, disposition: "inline" },

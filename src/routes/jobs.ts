@@ -1,6 +1,6 @@
 /** Jobs that exist: list, look, follow, cancel, remove, and fetch what belongs to them. What they are and become is decided elsewhere; this puts it on the wire. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { mediaTypes, pictureTypeOf } from "../images/kinds.ts";
+import { mediaTypes } from "../images/kinds.ts";
 import { Fault, statusSchema } from "../jobs/model/job.ts";
 import type { ImageFormatName } from "../jobs/model/messages.ts";
 import type { Feed } from "../jobs/model/service.ts";
@@ -9,7 +9,7 @@ import { events, file, Job, jobParams, json, picture, problems, unchanged, whole
 import type { Ask, Shared } from "./middleware/environment.ts";
 import { formatNames, formatOf, pictureTypes } from "./bodies/pictures.ts";
 import { shownInstead } from "./answers/shown.ts";
-import { beginning, sendFile } from "./answers/send.ts";
+import { sendFile } from "./answers/send.ts";
 import { joinFeeds } from "./answers/joined.ts";
 import { answerEvents } from "./answers/sse.ts";
 
@@ -64,7 +64,7 @@ export function addJobs(shared: Shared): void {
     request: { query: page },
     responses: { 200: json(jobsSchema, "A page of jobs"), ...problems("invalid_options") },
   });
-  app.openapi(list, (c) => c.json(service.list(c.req.valid("query")), 200));
+  app.openapi(list, async (c) => c.json(await service.list(c.req.valid("query")), 200));
 
   const one = createRoute({
     method: "get",
@@ -74,9 +74,9 @@ export function addJobs(shared: Shared): void {
     request,
     responses: { 200: json(Job, "The job"), ...problems("unknown_job") },
   });
-  app.openapi(one, (c) => {
+  app.openapi(one, async (c) => {
     c.header("Cache-Control", "no-store");
-    return c.json(service.get(c.req.valid("param").id), 200);
+    return c.json(await service.get(c.req.valid("param").id), 200);
   });
 
   const remove = createRoute({
@@ -87,7 +87,7 @@ export function addJobs(shared: Shared): void {
     request,
     responses: {
       200: json(Job, "It was queued, and is canceled"),
-      202: json(Job, "It is running, and ends within a step"),
+      202: json(Job, "It was running, and is canceled: its worker stops within a step"),
       204: { description: "It had ended, and is removed with its files" },
       ...problems("unknown_job"),
     },
@@ -95,7 +95,7 @@ export function addJobs(shared: Shared): void {
   app.openapi(remove, async (c) => {
     const done = await service.remove(c.req.valid("param").id);
     if (done.did === "removed") return c.body(null, 204);
-    return c.json(done.job, done.did === "canceled" ? 200 : 202);
+    return c.json(done.job, done.was === "queued" ? 200 : 202);
   });
 
   const follow = createRoute({
@@ -112,11 +112,11 @@ export function addJobs(shared: Shared): void {
       ...problems("unknown_job", "invalid_options"),
     },
   });
-  app.openapi(follow, (c) => {
+  app.openapi(follow, async (c) => {
     const { after } = c.req.valid("query");
     const last = c.req.valid("header")["Last-Event-ID"];
     // An EventSource keeps the `after` of its address when it comes back, and adds how far it came since.
-    const feed = service.feed(c.req.valid("param").id, Math.max(after ?? 0, Number(last ?? 0)));
+    const feed = await service.feed(c.req.valid("param").id, Math.max(after ?? 0, Number(last ?? 0)));
     if (!feed.exhausted()) return answerEvents(c, feed, shared);
     feed.close();
     return c.body(null, 204);
@@ -132,18 +132,23 @@ export function addJobs(shared: Shared): void {
     request: { query: many },
     responses: { 200: events("The jobs' events after the given ids"), ...problems("invalid_options") },
   });
-  app.openapi(followMany, (c) => {
-    const places = c.req.valid("query").jobs.split(",").map((place) => place.split(":"));
-    return answerEvents(
-      c,
-      joinFeeds(new Map(places.map(([id, after]) => [id, feedOf(id, Number(after ?? 0))]))),
-      shared,
-    );
+  app.openapi(followMany, async (c) => {
+    const feeds = new Map<string, Feed | null>();
+    try {
+      for (const place of c.req.valid("query").jobs.split(",")) {
+        const [id, after] = place.split(":");
+        feeds.set(id, await feedOf(id, Number(after ?? 0)));
+      }
+    } catch (error) {
+      for (const feed of feeds.values()) feed?.close();
+      throw error;
+    }
+    return answerEvents(c, joinFeeds(feeds), shared);
   });
   /** Null where there is no such job. */
-  function feedOf(id: string, after: number): Feed | null {
+  async function feedOf(id: string, after: number): Promise<Feed | null> {
     try {
-      return service.feed(id, after);
+      return await service.feed(id, after);
     } catch (error) {
       if (error instanceof Fault && error.code === "unknown_job") return null;
       throw error;
@@ -237,13 +242,11 @@ export function addJobs(shared: Shared): void {
     app.openapi(input, async (c) => {
       const { id } = c.req.valid("param");
       const { format } = c.req.valid("query");
-      const sent = await service.input(id, name, format);
-      const instead = format === undefined ? await shownInstead(c, sent.path) : undefined;
-      const served = instead === undefined ? sent : await service.input(id, name, instead);
-      const type = served.type === "application/octet-stream"
-        ? pictureTypeOf(await beginning(served.path)) ?? served.type
-        : served.type;
-      return await sendFile(c, { ...served, type }, { name: `${name}-${id}`, disposition: "inline", kept: true });
+      const sending = { name: `${name}-${id}`, disposition: "inline", kept: true } as const;
+      if (format !== undefined) return await sendFile(c, await service.inputAs(id, name, format), sending);
+      const sent = await service.input(id, name);
+      const instead = await shownInstead(c, sent);
+      return await sendFile(c, instead === undefined ? sent : await service.inputAs(id, name, instead), sending);
     });
   }
 }

@@ -93,7 +93,7 @@ export function addSplice(shared: Shared): void {
   });
   app.openapi(stream, async (c) => {
     const { id } = await create(c, form, c.req.valid("header")["Idempotency-Key"]);
-    return answerEvents(c, service.feed(id, 0), shared);
+    return answerEvents(c, await service.feed(id, 0), shared);
   });
 
   const queue = createRoute({

@@ -44,6 +44,17 @@ Deno.test("launch: shell and program read the same list in the same way", async 
   const args = ["serve", "--data=d", "--models", "my models"];
   const places = { data: dataFolder("d"), models: "my models" };
   assert.deepEqual(await shellFlags("serve", args, {}), [...shape, ...flagsOf("serve", places), ...args]);
+  const cluster = "nats://me:p@ss@a,tls://b:1/,[::1],[::2]:3,c";
+  const away = [...["work", `--cluster=${cluster}`, "--data", "/d"], ...[
+    "--cluster-ca",
+    "my ca",
+    "--cluster-credentials",
+    "/c",
+  ]];
+  const there = { data: "/d", cluster, authority: "my ca", credentials: "/c" };
+  assert.deepEqual(await shellFlags("work", away, {}), [...shape, ...flagsOf("work", there), ...away]);
+  assert.ok(flagsOf("work", there).includes("--allow-net=a:4222,b:1,[::1]:4222,[::2]:3,c:4222"));
+  assert.ok(flagsOf("work", there).some((flag) => flag.endsWith(`,/d,/c,${Deno.cwd()}/my ca`)));
   assert.ok(flagsOf("serve", places).some((flag) => flag.includes(`,${Deno.cwd()}/my models,`)));
 });
 
@@ -103,9 +114,10 @@ Deno.test("launch: no line grants everything, and each grants only what is named
     for (const flag of lineOf(name)) assert.doesNotMatch(flag, /^(-A|--allow-all|--allow-(ffi|run|sys)$)/, name);
   }
   assert.deepEqual(unneeded(lineOf("run")), ["net", "run"]);
-  assert.deepEqual(unneeded(lineOf("doctor")), ["write", "net", "run"]);
-  assert.deepEqual(unneeded(lineOf("serve")), ["sys"]);
+  assert.deepEqual(unneeded(lineOf("doctor")), ["write", "run"]);
+  assert.deepEqual(unneeded(lineOf("serve")), []);
   assert.deepEqual(unneeded(lineOf("worker")), ["net", "run"]);
+  assert.deepEqual(unneeded(lineOf("work")), []);
   assert.throws(() => lineOf("nothing"), /Bug: launch\.txt has no line of nothing/);
   assert.throws(() => flagsOf("worker", { data: "/a,b" }), /Cannot use the folder \/a,b: .*Rename it/);
 });
@@ -128,8 +140,9 @@ console.log(JSON.stringify([before, granted()]));`,
     const all = ["read", "write", "net", "run", "sys"];
     const left: Record<string, string[]> = {
       worker: ["read", "write", "sys"],
-      serve: ["read", "write", "net", "run"],
-      doctor: ["read", "sys"],
+      serve: ["read", "write", "net", "run", "sys"],
+      doctor: ["read", "net", "sys"],
+      work: ["read", "write", "net", "run", "sys"],
       help: ["read"],
       "no such command": ["read"],
     };

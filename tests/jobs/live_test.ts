@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { encodeImage } from "../../src/images/encode.ts";
 import type { Job } from "../../src/jobs/model/job.ts";
-import { onDisk, storageFault } from "../../src/jobs/local/storage_fault.ts";
+import { onDisk, storageFault } from "../../src/jobs/machine/storage_fault.ts";
 import { type LiveApp, withLiveApp } from "../support/routes/live_app.ts";
 import { childrenOf, form, killHard } from "../support/cli/server.ts";
 import { tinyPicture } from "../support/splice/tiny.ts";

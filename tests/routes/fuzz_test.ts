@@ -172,9 +172,9 @@ async function bodyOf({ form, damage }: Sent): Promise<{ body?: Uint8Array<Array
 }
 
 /** Sends the request; a path parameter that is left open is the id of a job that is there. */
-async function send({ ask, store }: Theatre, sent: Sent): Promise<Response> {
+async function send({ ask, ledger }: Theatre, sent: Sent): Promise<Response> {
   const { path, method, operation, values, accept } = sent;
-  const known = store.list({ limit: 20 }).map(({ job }) => job.id);
+  const known = ledger.list({ limit: 20 }).map(({ job }) => job.id);
   const query = new URLSearchParams();
   const headers = new Headers(accept === null ? {} : { accept });
   let address = path;
@@ -191,19 +191,19 @@ async function send({ ask, store }: Theatre, sent: Sent): Promise<Response> {
 }
 
 /** Ends each job as soon as it is queued: two in three with a picture. The returned function waits for the last. */
-function workAway({ store, worker }: Theatre): () => Promise<void> {
+function workAway({ ledger, worker }: Theatre): () => Promise<void> {
   let done = Promise.resolve();
   let ended = 0;
   async function work(): Promise<void> {
-    if (store.counts().queued === 0) return;
+    if (ledger.counts().queued === 0) return;
     const id = worker.start();
     worker.step(id, 1);
     await worker.preview(id, 1);
     if (++ended % 3 === 0) worker.fail(id, "untrainable", "Cannot train: the pair is of one colour");
     else await worker.succeed(id);
   }
-  const forget = store.onChange((id) => {
-    if (store.get(id)?.job.status === "queued") done = done.then(work);
+  const forget = ledger.onChange((id) => {
+    if (id !== null && ledger.get(id)?.job.status === "queued") done = done.then(work);
   });
   return () => {
     forget();

@@ -66,7 +66,7 @@ Deno.test("instruments: an idempotency key tells an inversion from another, and 
       const { status, code } = await refusal(await post(theatre, "/v1/jobs", body, key));
       assert.deepEqual([status, code], [409, "idempotency_conflict"]);
     }
-    assert.equal(theatre.store.list({ limit: 9 }).length, 1);
+    assert.equal(theatre.ledger.list({ limit: 9 }).length, 1);
   }));
 
 Deno.test("instruments: all that is wrong with a job's form is said at once, whatever its kind", () =>
@@ -106,7 +106,7 @@ Deno.test("instruments: all that is wrong with a job's form is said at once, wha
     const waiting = await said("/v1/splice", { kind: "invert", feature: "keys", image: picture });
     assert.ok("kind" in waiting.messages && "image" in waiting.messages);
     assert.deepEqual(theatre.uploads(), []);
-    assert.equal(theatre.store.list({ limit: 1 }).length, 0);
+    assert.equal(theatre.ledger.list({ limit: 1 }).length, 0);
   }));
 
 Deno.test("instruments: a look is a picture in the format that is liked best, and leaves nothing behind", () =>

@@ -13,10 +13,10 @@ async function problemOf(response: Response) {
 }
 
 /** Resolves once a request that waits has queued its job, and lets the worker begin it. */
-async function begun({ store, worker }: Theatre): Promise<string> {
-  if (store.counts().queued === 0) {
+async function begun({ ledger, worker }: Theatre): Promise<string> {
+  if (ledger.counts().queued === 0) {
     await new Promise<void>((resolve) => {
-      const forget = store.onChange(() => {
+      const forget = ledger.onChange(() => {
         forget();
         queueMicrotask(resolve);
       });
@@ -75,7 +75,7 @@ Deno.test("splice: POST /v1/splice gives the job by Accept, and 406 before anyth
     const refused = await theatre.ask("/v1/splice", post(pairForm(), { accept: "image/avif, image/png;q=0" }));
     assert.equal(refused.status, 406);
     assert.match((await problemOf(refused)).detail, /image\/png, image\/jpeg, image\/webp and application\/json/);
-    assert.equal(theatre.store.counts().succeeded, 1);
+    assert.equal(theatre.ledger.counts().succeeded, 1);
   }));
 
 Deno.test("splice: a job that fails or is canceled is its own problem, with the job's address", () =>
@@ -91,7 +91,7 @@ Deno.test("splice: a job that fails or is canceled is its own problem, with the 
     assert.match(problem.detail, /structure/);
 
     const canceling = theatre.ask("/v1/splice", post(pairForm()));
-    theatre.store.cancel(await begun(theatre));
+    theatre.ledger.cancel(await begun(theatre));
     const canceled = await canceling;
     assert.equal(canceled.status, 409);
     assert.equal((await problemOf(canceled)).type, "/problems/canceled");
@@ -137,7 +137,7 @@ Deno.test("splice: POST /v1/splice/stream tells the job's events from the first"
   }));
 
 Deno.test("splice: an Idempotency-Key makes a retry the same job, on every creating route", () =>
-  onStage({ keys: ["first-key-of-this-test", "second-key-of-this-test"] }, async ({ ask, store, worker }) => {
+  onStage({ keys: ["first-key-of-this-test", "second-key-of-this-test"] }, async ({ ask, ledger, worker }) => {
     const send = (path: string, { key = "k-1", by = "first", ...fields }: Record<string, string> = {}) =>
       ask(path, post(pairForm(fields), { "idempotency-key": key, authorization: `Bearer ${by}-key-of-this-test` }));
     const first = await send("/v1/jobs");
@@ -154,7 +154,7 @@ Deno.test("splice: an Idempotency-Key makes a retry the same job, on every creat
     const stranger = await send("/v1/jobs", { by: "second" });
     assert.equal(stranger.headers.get("idempotent-replayed"), null, "keys belong to those who chose them");
     await stranger.body?.cancel();
-    assert.equal(store.counts().queued, 2);
+    assert.equal(ledger.counts().queued, 2);
 
     assert.equal(worker.start(), id);
     await worker.succeed(id);

@@ -5,7 +5,7 @@ import { checkWritable, clashes, formatProblem, makeFolder, reasonOf } from "../
 import { programFolder } from "../launch.ts";
 import { type Common, EXIT, quietFlag, UsageError, verboseFlag } from "../terminal/usage.ts";
 import { type ExtractorFlags, extractorProblems, withExtractorFlags } from "../terminal/extractor_flags.ts";
-import { lockFolder } from "../../jobs/local/folder_lock.ts";
+import { lockFolder } from "../../jobs/machine/folder_lock.ts";
 import type { Recipe } from "../../splice/transfer/recipe.ts";
 import { exampleList, parseSheetList, type SheetList } from "../../splice/evaluation/sheet_list.ts";
 

@@ -6,6 +6,7 @@ import { megabytes } from "../../splice/transfer/memory.ts";
 import { copyAt } from "../../weights/store/record.ts";
 import { listModels, sha256OfFile, verifySha256 } from "../../weights/store/store.ts";
 import { remedyFor } from "../../weights/store/verify.ts";
+import type { ClusterPlace } from "../terminal/cluster_flags.ts";
 import { modelStore } from "./surroundings.ts";
 
 type Verdict = "ok" | "note" | "FAIL";
@@ -20,8 +21,14 @@ const LEAST_MEMORY = 1.5 * 2 ** 30;
 /** What a binding should hold: the widest tensor of a 512-pixel picture. */
 const GOOD_BINDING = 128 * 2 ** 20;
 
-/** Prints what it finds; true if training can work. */
-export async function examine(print: (line: string) => void, models?: string): Promise<boolean> {
+export interface Examined {
+  /** Where models are kept, where it was said. */
+  readonly models: string | undefined;
+  readonly cluster: ClusterPlace | null;
+}
+
+/** Prints what it finds; true if training can work, and a cluster that is asked for too. */
+export async function examine(print: (line: string) => void, { models, cluster }: Examined): Promise<boolean> {
   let good = true;
   const say = (verdict: Verdict, what: string, text: string, remedy?: string) => {
     if (verdict === "FAIL") good = false;
@@ -35,11 +42,21 @@ export async function examine(print: (line: string) => void, models?: string): P
   await examineGpu(say);
   examineMemory(say);
   await examineModels(say, models);
+  if (cluster !== null) await examinePlace(say, cluster);
   print(good ? "Training works here." : "Training cannot work here yet: see FAIL above.");
   return good;
 }
 
 type Say = (verdict: Verdict, what: string, text: string, remedy?: string) => void;
+
+async function examinePlace(say: Say, place: ClusterPlace): Promise<void> {
+  const { examineCluster } = await import("../../jobs/cluster/examination.ts");
+  const { parseAddresses } = await import("../../jobs/cluster/connection.ts");
+  const findings = await examineCluster({ ...place, addresses: parseAddresses(place.addresses) });
+  for (const { verdict, text, remedy } of findings) {
+    say(verdict, "cluster", text, remedy);
+  }
+}
 
 async function examineGpu(say: Say): Promise<void> {
   try {

@@ -1,7 +1,7 @@
 /**
  * What the command line itself refuses, before any work: exit code 2. All that is wrong is said at once, a line each.
  */
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 
 export class UsageError extends Error {
   override readonly name = "UsageError";
@@ -57,4 +57,13 @@ export function asFlag(message: string): string {
     /^(Cannot use|Cannot do without) (\w+)/,
     (_, what: string, name: string) => `${what} --${name.replaceAll("_", "-")}`,
   );
+}
+
+/** For an option that takes a number. */
+export function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`it must be a whole number from ${least} to ${most}`);
+  };
 }

@@ -12,7 +12,7 @@ import { EngineError, sameShape, sizeOf, typeText } from "../ir/type.ts";
 import { convInputGradientKernel, convKernel } from "../wgsl/conv/conv.ts";
 import { convWeightGradientKernel, partsOf } from "../wgsl/conv/conv_gradient.ts";
 import { matmul } from "./matmul.ts";
-import { embedOp, reshape } from "./movement.ts";
+import { embedOp, reshape, slice } from "./movement.ts";
 import { foldReflection } from "./reflection.ts";
 import { sumColumns } from "./broadcast.ts";
 
@@ -124,11 +124,12 @@ const convOp: Op = {
 
 const withShape = (attrs: Attrs): TensorType => ({ dtype: "f32", shape: attrs.shape as readonly number[] });
 
-/** (gradient, weight) -> gradient of x, of shape `attrs.shape`. */
+/** (gradient, weight) -> gradient of x, of shape `attrs.shape`. By reflection of 3 x 3 taps at most. */
 const inputGradientOp: Op = {
   name: "conv2d_input_gradient",
   infer([gradient, weight], attrs) {
     checkGradient(withShape(attrs), weight, gradient, attrs);
+    if (isWide(weight, attrs)) throw new Error("Bug: reflections of a wide kernel are folded in the graph");
     return withShape(attrs);
   },
   meaning([g, weight], [, tw], attrs) {
@@ -212,24 +213,30 @@ const weightGradientOp: Op = {
   },
 };
 
+/** Whether a tap can have several mirror images of a row under it, which no kernel looks after. */
+function isWide(weight: TensorType, attrs: Attrs): boolean {
+  return paddingOf(attrs) === "reflect" && weight.shape[2] > 3;
+}
+
 function inputGradient(g: Value, weight: Value, x: TensorType, attrs: Attrs): Value {
-  const fast = strideOf(attrs) === 2 || weight.type.shape[2] === 3;
-  if (paddingOf(attrs) === "reflect" && !fast) return reflectedInputGradient(g, weight, x);
+  if (isWide(weight.type, attrs)) return reflectedInputGradient(g, weight, x, strideOf(attrs));
   return apply(inputGradientOp, [g, weight], { ...structure(attrs), shape: x.shape });
 }
 
 /**
- * The same by way of the padded image: its gradient is that of a zero-padded convolution, a fast kernel, and what lies in the padding is
- * added to what was reflected there. On a software adapter 2.5 to 6 times as fast as the kernel that looks for reflections at every tap;
- * that of 3 x 3 need not.
+ * The same by way of the padded image: its gradient is that of a zero-padded convolution, and what lies in the padding is added to what was
+ * reflected there. Windows of that convolution begin `p` before multiples of the stride, those of this one at them: hence the rows `before`.
  */
-function reflectedInputGradient(g: Value, weight: Value, x: TensorType): Value {
+function reflectedInputGradient(g: Value, weight: Value, x: TensorType, stride: number): Value {
   const p = (weight.type.shape[2] - 1) / 2;
-  const wide = (shape: readonly number[]) => shape.map((side, axis) => axis < 2 ? side : side + 2 * p);
-  const among = { shape: wide(g.type.shape), start: [0, 0, p, p], step: [1, 1, 1, 1] };
-  const padded = p === 0 ? g : apply(embedOp, [g], among);
-  const attrs = { stride: 1, padding: "zero", shape: wide(x.shape) };
-  return foldReflection(apply(inputGradientOp, [padded, weight], attrs), p);
+  const first = Math.ceil(p / stride);
+  const before = first * stride - p;
+  const [height, width] = [x.shape[2] + 2 * p, x.shape[3] + 2 * p];
+  const shape = [...x.shape.slice(0, 2), before + height, before + width];
+  const among = [...g.type.shape.slice(0, 2), outputSide(shape[2], stride), outputSide(shape[3], stride)];
+  const padded = apply(embedOp, [g], { shape: among, start: [0, 0, first, first], step: [1, 1, 1, 1] });
+  const whole = apply(inputGradientOp, [padded, weight], { stride, padding: "zero", shape });
+  return foldReflection(slice(slice(whole, 2, before, height), 3, before, width), p);
 }
 
 function weightGradient(x: Value, g: Value, weight: TensorType, attrs: Attrs): Value {

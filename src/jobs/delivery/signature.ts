@@ -2,8 +2,7 @@
  * How the receiver of a webhook knows that it comes from this server and is not an old one sent again: `t=<unix seconds>,v1=<hex HMAC-SHA256 of "t.body">`, with a
  * secret that both know.
  */
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
-import { join } from "node:path";
+import { createHmac, timingSafeEqual } from "node:crypto";
 
 /** The header X-Splice-Signature of a body that is sent at `at`, unix seconds. */
 export function sign(secret: string, { body, at }: { body: string; at: number }): string {
@@ -33,19 +32,4 @@ export function verifySignature(secret: string, received: Received): boolean {
 
 function digestOf(secret: string, text: string) {
   return createHmac("sha256", secret).update(text).digest();
-}
-
-/** The secret of a data folder that was given none: made once, readable by this user alone. */
-export function keptSecret(dataFolder: string): string {
-  const path = join(dataFolder, "webhook-secret");
-  try {
-    const secret = Deno.readTextFileSync(path).trim();
-    if (secret !== "") return secret;
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  const secret = randomBytes(32).toString("hex");
-  Deno.writeTextFileSync(`${path}.part`, `${secret}\n`, { mode: 0o600 });
-  Deno.renameSync(`${path}.part`, path);
-  return secret;
 }

@@ -2,19 +2,16 @@
  * Sends what the store's outbox holds to where each job's owner wants it, again and again until it arrives or has been tried often enough. The outbox is the truth: what
  * is in flight when the server dies is sent again, so that a receiver may see a delivery twice, known by its id, but misses none. A job's deliveries arrive in order.
  */
-import type { DataFiles } from "../local/files.ts";
 import { post } from "./post.ts";
 import { addressesOf, hostOf, type Resolve } from "./public_address.ts";
-import type { Delivery } from "../model/record.ts";
-import { keptSecret, sign } from "./signature.ts";
-import type { JobStore } from "../local/store.ts";
+import type { Due, Outbox } from "../model/ports.ts";
+import { sign } from "./signature.ts";
 export { checkWebhookUrl } from "./public_address.ts";
 export { verifySignature } from "./signature.ts";
 
 export interface WebhookOptions {
-  readonly store: JobStore;
-  readonly files: DataFiles;
-  /** Signs what is sent; null for one that is made once and kept in the data folder. */
+  readonly outbox: Outbox;
+  /** Signs what is sent; null for the outbox's own. */
   readonly secret: string | null;
   /** Whether addresses that are not of the public internet may be called. */
   readonly allowPrivate: boolean;
@@ -38,18 +35,31 @@ const SECOND = 1000;
 const DELAYS = [5, 30, 120, 600, 3600, 6 * 3600].map((seconds) => seconds * SECOND);
 const TIMEOUT = 10 * SECOND;
 const MOST_AT_ONCE = 4;
-/** The longest that a timer can wait, in ms. */
-const LONGEST = 2 ** 31 - 1;
 
-/** Begins to send. Its timer keeps no process alive. */
+/** What cannot be read or noted is tried again after this, in ms. */
+const RETRY = 60 * SECOND;
+
+/** Begins to send. Its timers keep no process alive. */
 export function openWebhooks(options: WebhookOptions): Webhooks {
-  const { store, delays = DELAYS, timeout = TIMEOUT, log = () => {}, now = () => new Date() } = options;
-  const secret = options.secret ?? keptSecret(options.files.folder);
-  const inFlight = new Map<number, Promise<void>>();
+  const { outbox, delays = DELAYS, timeout = TIMEOUT, log = () => {}, now = () => new Date() } = options;
   const closing = new AbortController();
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  const sending = Promise.all(Array.from({ length: MOST_AT_ONCE }, carry));
 
-  async function send({ url: text, body }: Delivery): Promise<void> {
+  /** One delivery after the other, until the end. */
+  async function carry(): Promise<void> {
+    while (!closing.signal.aborted) {
+      try {
+        const due = await outbox.next(closing.signal);
+        if (due !== null) await attempt(due);
+      } catch (error) {
+        log(`Cannot send webhooks: ${reasonOf(error)}`);
+        await pause(RETRY, closing.signal);
+      }
+    }
+  }
+
+  async function send({ url: text, body }: Due): Promise<void> {
+    const secret = options.secret ?? await outbox.secret();
     const { event, delivered_id } = JSON.parse(body);
     const url = new URL(text);
     const expiry = new AbortController();
@@ -73,64 +83,46 @@ export function openWebhooks(options: WebhookOptions): Webhooks {
     }
   }
 
-  async function attempt(delivery: Delivery): Promise<void> {
+  async function attempt(due: Due): Promise<void> {
     try {
-      await send(delivery);
-      store.delivered(delivery.id);
+      await send(due);
     } catch (error) {
-      if (closing.signal.aborted) return;
-      const delay = delays[delivery.tries];
-      const failed = `Webhook of job ${delivery.job} to ${new URL(delivery.url).host} failed: ${reasonOf(error)}`;
-      if (delay === undefined) {
-        log(`${failed}; given up after ${delivery.tries + 1} ${delivery.tries === 0 ? "try" : "tries"}`);
-        store.delivered(delivery.id);
-      } else {
-        // Jitter, so that a receiver that comes back is not met by all at once.
-        const wait = delay * (0.8 + 0.4 * Math.random());
-        log(`${failed}; trying again in ${Math.ceil(wait / SECOND)} s`);
-        store.deliverLater(delivery.id, new Date(now().getTime() + wait));
+      if (closing.signal.aborted) return await noted(due, () => due.putBack());
+      return await later(due, error);
+    }
+    await noted(due, () => due.delivered());
+  }
+
+  async function later(due: Due, error: unknown): Promise<void> {
+    const delay = delays[due.tries];
+    const failed = `Webhook of job ${due.job} to ${new URL(due.url).host} failed: ${reasonOf(error)}`;
+    if (delay === undefined) {
+      log(`${failed}; given up after ${due.tries + 1} ${due.tries === 0 ? "try" : "tries"}`);
+      return await noted(due, () => due.delivered());
+    }
+    // Jitter, so that a receiver that comes back is not met by all at once.
+    const wait = delay * (0.8 + 0.4 * Math.random());
+    log(`${failed}; trying again in ${Math.ceil(wait / SECOND)} s`);
+    await noted(due, () => due.later(wait));
+  }
+
+  /** What became of it must be noted, or it is sent again. */
+  async function noted(due: Due, write: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        return await write();
+      } catch (error) {
+        log(`Cannot note what became of a webhook of job ${due.job}: ${reasonOf(error)}`);
+        await pause(RETRY, closing.signal);
+        if (closing.signal.aborted) return;
       }
     }
   }
 
-  function begin(delivery: Delivery): void {
-    const done = attempt(delivery)
-      .catch((error) => {
-        log(`Cannot note what became of a webhook of job ${delivery.job}: ${reasonOf(error)}`);
-        // It is due still; sent again at once and again, it would be a storm.
-        return pause(60 * SECOND, closing.signal);
-      })
-      .then(() => {
-        inFlight.delete(delivery.id);
-        pump();
-      });
-    inFlight.set(delivery.id, done);
-  }
-
-  /** Sends what is due, and sets the timer for what falls due later. What is due but must wait is looked at when something in flight is done. */
-  function pump(): void {
-    if (closing.signal.aborted) return;
-    clearTimeout(timer);
-    try {
-      const at = now();
-      const due = store.deliveriesDue(at, MOST_AT_ONCE + inFlight.size).filter(({ id }) => !inFlight.has(id));
-      for (const delivery of due.slice(0, MOST_AT_ONCE - inFlight.size)) begin(delivery);
-      const next = store.nextDelivery(at);
-      if (next === null) return;
-      timer = backgroundTimer(pump, Math.min(next.getTime() - at.getTime(), LONGEST));
-    } catch (error) {
-      log(`Cannot read which webhooks are due: ${reasonOf(error)}`);
-    }
-  }
-
-  const forget = store.onChange(pump);
-  pump();
   return {
     async close() {
-      forget();
       closing.abort(new Error("the server stops"));
-      clearTimeout(timer);
-      await Promise.all(inFlight.values());
+      await sending;
     },
   };
 }

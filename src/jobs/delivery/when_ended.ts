@@ -1,6 +1,6 @@
 /** Waiting for a job's end, for those who asked for nothing but the outcome. It costs a listener at the store, however long it takes. */
 import { Fault, isFinal, type Job } from "../model/job.ts";
-import type { JobStore } from "../local/store.ts";
+import type { JobStore } from "../model/ports.ts";
 
 /** Resolves when the job has ended. @throws Fault unknown_job if there is none (any more), unavailable when the server stops */
 export function whenEnded(
@@ -14,13 +14,18 @@ export function whenEnded(
       forget();
       stopping.removeEventListener("abort", interrupted);
     }
-    function look(changed: string): void {
+    async function look(changed: string | null): Promise<void> {
       if (changed !== id) return;
-      const job = store.get(id)?.job;
-      if (job && !isFinal(job.status)) return;
-      done();
-      if (job) resolve(job);
-      else reject(new Fault("unknown_job", "The job was removed while you waited for it"));
+      try {
+        const job = (await store.get(id))?.job;
+        if (job && !isFinal(job.status)) return;
+        done();
+        if (job) resolve(job);
+        else reject(new Fault("unknown_job", "The job was removed while you waited for it"));
+      } catch (error) {
+        done();
+        reject(error);
+      }
     }
     function interrupted(): void {
       done();
@@ -28,6 +33,6 @@ export function whenEnded(
       reject(new Fault("unavailable", detail, { retryAfter: 10 }));
     }
     if (stopping.aborted) interrupted();
-    else look(id);
+    else void look(id);
   });
 }

@@ -61,6 +61,10 @@ const MIGRATIONS: readonly string[] = [
   `
   UPDATE jobs SET options = json_insert(options, '$.padding', 'zero') WHERE kind = 'splice';
   `,
+  // A place in the queue follows from who else waits.
+  `
+  ALTER TABLE jobs DROP COLUMN position;
+  `,
 ];
 
 export interface Database {

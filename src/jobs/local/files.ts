@@ -3,7 +3,7 @@
  * written, moved in and thrown away under a name in `uploads`, which nobody reads and the next start empties. Knows paths, not what a job is.
  */
 import { join } from "node:path";
-import { type FolderLock, lockFolder } from "./folder_lock.ts";
+import { type FolderLock, lockFolder } from "../machine/folder_lock.ts";
 import { Fault } from "../model/job.ts";
 import type { Upload } from "../model/service.ts";
 

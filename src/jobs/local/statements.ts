@@ -4,10 +4,34 @@
  */
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import { type EventData, type JobStatus, statusSchema, type StoredEvent } from "../model/job.ts";
-import type { Delivery, JobRow, NewJob } from "../model/record.ts";
+import type { JobState, NewJob } from "../model/record.ts";
+
+/** A job as it is read: JSON is text; its place in the queue follows from the others'. */
+export type JobRow = Omit<JobState, "options" | "losses" | "error"> & {
+  readonly options: string;
+  readonly losses: string | null;
+  readonly error: string | null;
+  readonly position: number | null;
+  readonly idempotency_digest: string | null;
+  readonly first_event: number;
+  readonly last_event: number;
+};
+
+export interface Delivery {
+  readonly id: number;
+  readonly job: string;
+  readonly url: string;
+  /** JSON that is sent. */
+  readonly body: string;
+  /** Deliveries tried so far. */
+  readonly tries: number;
+}
 
 const CLEAR_PACE = "steps_per_second = NULL, eta_seconds = NULL";
 const ACTIVE = "status IN ('queued', 'running')";
+
+const JOB = `SELECT *, CASE status WHEN 'queued'
+  THEN (SELECT count(*) FROM jobs AS q WHERE q.status = 'queued' AND q.number <= jobs.number) END AS position FROM jobs`;
 
 /** The job that a place in `deliveries` may speak for is the one whose older deliveries are all settled. */
 const HEADS = "deliveries AS d WHERE NOT EXISTS (SELECT 1 FROM deliveries AS e WHERE e.job = d.job AND e.id < d.id)";
@@ -34,7 +58,7 @@ export function statements(sqlite: DatabaseSync) {
   const addJob = run(`INSERT INTO jobs
     (id, kind, status, options, steps, webhook_url, idempotency_key, idempotency_digest, bytes, created_at)
     VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)`);
-  const claim = one<{ id: string }>(`UPDATE jobs SET status = 'running', position = NULL, attempts = attempts + 1
+  const claim = one<{ id: string }>(`UPDATE jobs SET status = 'running', attempts = attempts + 1
     WHERE number = (SELECT min(number) FROM jobs WHERE status = 'queued') RETURNING id`);
   const start = run(`UPDATE jobs SET step = ?, steps = ?, started_at = coalesce(started_at, ?)
     WHERE id = ? AND status = 'running'`);
@@ -43,16 +67,15 @@ export function statements(sqlite: DatabaseSync) {
   const preview = run("UPDATE jobs SET preview_step = ? WHERE id = ? AND status = 'running'");
   const succeed = run(`UPDATE jobs SET status = 'succeeded', step = steps, eta_seconds = 0, bytes = ?, finished_at = ?
     WHERE id = ? AND status = 'running'`);
-  const end = run(`UPDATE jobs SET status = ?, error = ?, finished_at = ?, position = NULL, ${CLEAR_PACE}
+  const end = run(`UPDATE jobs SET status = ?, error = ?, finished_at = ?, ${CLEAR_PACE}
     WHERE id = ? AND ${ACTIVE}`);
   const requeue = run(`UPDATE jobs SET status = 'queued', deaths = deaths + ?, ${CLEAR_PACE}
     WHERE id = ? AND status = 'running'`);
   const recover = run(`UPDATE jobs SET status = 'queued', ${CLEAR_PACE} WHERE status = 'running'`);
-  const place = run("UPDATE jobs SET position = ? WHERE id = ?");
   const remove = run(`DELETE FROM jobs WHERE id = ? AND NOT ${ACTIVE}`);
 
-  const jobs = all<JobRow>("SELECT * FROM jobs WHERE number < ? ORDER BY number DESC LIMIT ?");
-  const jobsOf = all<JobRow>("SELECT * FROM jobs WHERE status = ? AND number < ? ORDER BY number DESC LIMIT ?");
+  const jobs = all<JobRow>(`${JOB} WHERE number < ? ORDER BY number DESC LIMIT ?`);
+  const jobsOf = all<JobRow>(`${JOB} WHERE status = ? AND number < ? ORDER BY number DESC LIMIT ?`);
   const counts = all<{ status: JobStatus; count: number }>(
     "SELECT status, count(*) AS count FROM jobs GROUP BY status",
   );
@@ -64,9 +87,6 @@ export function statements(sqlite: DatabaseSync) {
 
   const events = all<StoredEvent>(`SELECT id, name, data FROM events
     WHERE job = (SELECT number FROM jobs WHERE id = ?) AND id > ? ORDER BY id LIMIT ?`);
-  const kept = one<{ first: number; last: number }>(
-    "SELECT first_event AS first, last_event AS last FROM jobs WHERE id = ?",
-  );
   const countEvent = one<{ number: number; first_event: number; last_event: number }>(`UPDATE jobs
     SET last_event = last_event + 1, first_event = max(first_event, last_event + 2 - ?)
     WHERE id = ? RETURNING number, first_event, last_event`);
@@ -79,7 +99,7 @@ export function statements(sqlite: DatabaseSync) {
   const nextDelivery = one<{ due: number | null }>(`SELECT min(d.due) AS due FROM ${HEADS} AND d.due > ?`);
 
   return {
-    addJob: ({ id, kind, options, webhookUrl, idempotency, bytes }: NewJob, at: string) =>
+    addJob: ({ id, kind, options, webhookUrl, idempotency, adopted }: NewJob, at: string) =>
       addJob(
         id,
         kind,
@@ -88,7 +108,7 @@ export function statements(sqlite: DatabaseSync) {
         webhookUrl,
         idempotency?.key ?? null,
         idempotency?.digest ?? null,
-        bytes,
+        adopted.bytes,
         at,
       ),
     /** The id of the oldest queued job, which is running now. */
@@ -105,14 +125,8 @@ export function statements(sqlite: DatabaseSync) {
     recover: () => recover(),
     remove: (id: string) => remove(id) > 0,
 
-    /** Queued jobs whose position is not their place in the order of creation. */
-    misplaced: all<{ id: string; place: number }>(`SELECT id, place FROM
-      (SELECT id, position, row_number() OVER (ORDER BY number) AS place FROM jobs WHERE status = 'queued')
-      WHERE place IS NOT position`),
-    place: (id: string, position: number) => place(position, id),
-
-    job: one<JobRow>("SELECT * FROM jobs WHERE id = ?"),
-    jobOfKey: one<JobRow>("SELECT * FROM jobs WHERE idempotency_key = ?"),
+    job: one<JobRow>(`${JOB} WHERE id = ?`),
+    jobOfKey: one<JobRow>(`${JOB} WHERE idempotency_key = ?`),
     jobs: (page: { limit: number; before?: number | undefined; status?: JobStatus | undefined }) => {
       const before = page.before ?? Number.MAX_SAFE_INTEGER;
       return page.status ? jobsOf(page.status, before, page.limit) : jobs(before, page.limit);
@@ -134,7 +148,6 @@ export function statements(sqlite: DatabaseSync) {
     ),
 
     events: (id: string, after: number, limit: number) => events(id, after, limit),
-    kept: (id: string) => kept(id) ?? null,
     /** Takes the next id, and forgets the oldest where there are too many. */
     countEvent: (id: string, most: number) => countEvent(most, id)!,
     addEvent: run("INSERT INTO events (job, id, name, data) VALUES (?, ?, ?, ?)"),

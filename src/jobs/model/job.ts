@@ -154,7 +154,7 @@ export const jobSchema = z.discriminatedUnion("kind", [
 ]);
 export type Job = z.infer<typeof jobSchema>;
 
-/** What happens to a job, by name. Every one is stored with an id of its own (1, 2, 3, ... in each job) but `preview`, and `resync`, which is made when asked. */
+/** What happens to a job, by name. Every one is stored with an id of its own (1, 2, 3, ... in each job) but `preview`, a `queued` that only tells that the place moved, and `resync`, which is made when asked. */
 export const eventSchemas = {
   queued: z.strictObject({ id: z.string().describe("the job's"), position: count }),
   started: z.strictObject({

@@ -8,16 +8,17 @@ import { applySchema } from "../../splice/transfer/apply_options.ts";
 import { recipeSchema } from "../../splice/transfer/recipe.ts";
 import { eventSchemas, type FaultCode, FAULTS, fieldErrorSchema } from "./job.ts";
 import { workSchema } from "./work.ts";
+import type { VitDescription } from "../../weights/formats/vit_family.ts";
 
 const job = z.string();
 const path = z.string();
 const faultCode = z.enum(Object.keys(FAULTS) as [FaultCode, ...FaultCode[]]);
 
 /** A Fault, as it crosses the pipe. */
-const faultSchema = z.strictObject({ code: faultCode, detail: z.string(), errors: z.array(fieldErrorSchema) });
+export const faultSchema = z.strictObject({ code: faultCode, detail: z.string(), errors: z.array(fieldErrorSchema) });
 
 /** What a GPU worker knows of its device: enough to plan memory elsewhere. */
-const deviceSchema = z.strictObject({
+export const deviceSchema = z.strictObject({
   adapter: z.string(),
   software: z.boolean(),
   profile: z.strictObject({
@@ -31,11 +32,31 @@ const deviceSchema = z.strictObject({
 });
 export type Device = z.infer<typeof deviceSchema>;
 
+/** What `VitDescription` says, checked: what is known of a model that lies on another machine. */
+export const vitSchema = z.strictObject({
+  family: z.enum(["dino", "dinov2", "dinov3", "deit3"]),
+  dim: z.number(),
+  depth: z.number(),
+  patch: z.number(),
+  positions: z.enum(["dino", "dinov2", "antialias", "rotary"]),
+  grid: z.number(),
+  clsPosition: z.boolean(),
+  registers: z.number(),
+  hidden: z.number(),
+  gated: z.boolean(),
+  layerScale: z.boolean(),
+  heads: z.number(),
+  epsilon: z.number(),
+  native: z.number(),
+  mean: z.array(z.number()).readonly(),
+  deviation: z.array(z.number()).readonly(),
+}) satisfies z.ZodType<VitDescription>;
+
 const imageFormatSchema = z.enum(["png", "jpeg", "webp"]);
 export type ImageFormatName = z.infer<typeof imageFormatSchema>;
 
 /** A question with one answer. `apply`, `features` and `look` are for a GPU worker, `inspect` and `convert` for the inspector. */
-const taskSchema = z.discriminatedUnion("task", [
+export const taskSchema = z.discriminatedUnion("task", [
   z.strictObject({
     task: z.literal("apply"),
     generator: path,
@@ -66,7 +87,7 @@ const taskSchema = z.discriminatedUnion("task", [
     /** Plans the training too, where the device is known. */
     training: z.strictObject({
       work: workSchema,
-      model: path,
+      model: z.strictObject({ name: z.string(), extractor: z.union([path, vitSchema]) }),
       device: deviceSchema.nullable(),
       freed: z.number().describe("bytes that running jobs hold and will give back"),
     }).nullable(),
@@ -100,6 +121,7 @@ export const fromWorkerSchema = z.discriminatedUnion("say", [
     seconds: z.array(z.number()).describe("wall time of each step since the last of these"),
   }),
   z.strictObject({ say: z.literal("preview"), job, step: z.number().int() }),
+  z.strictObject({ say: z.literal("saved"), job, step: z.number().int() }).describe("a checkpoint of this step"),
   z.strictObject({ say: z.literal("succeeded"), job }),
   z.strictObject({ say: z.literal("failed"), job, fault: faultSchema }),
   z.strictObject({ say: z.literal("canceled"), job }),

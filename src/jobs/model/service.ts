@@ -26,12 +26,35 @@ export interface Upload {
   discard(): Promise<void>;
 }
 
-/** A file to answer with. */
-export interface Served {
-  readonly path: string;
-  readonly type: string;
+/** What a job leaves behind, by its name to the outside. */
+export type FileName = "result" | "trained" | "preview" | "generator";
+
+/** The files themselves: what each is called in the job's folder, and of which type it is. */
+export const FILES: Readonly<Record<FileName, { readonly file: string; readonly type: string }>> = {
+  result: { file: "result.png", type: "image/png" },
+  trained: { file: "trained.png", type: "image/png" },
+  preview: { file: "preview.jpg", type: "image/jpeg" },
+  generator: { file: "generator.safetensors", type: "application/octet-stream" },
+};
+
+export interface FileFacts {
   readonly bytes: number;
+  /** The same for the same bytes alone, in visible ASCII without quotes: for "still the same?". */
+  readonly tag: string;
   readonly modified: Date | null;
+}
+
+/** A file to answer with, as it was found. */
+export interface Served extends FileFacts {
+  readonly type: string;
+  /** As it is now, for it may be another by now. Whoever asks reads the stream or cancels it. @throws Fault not_found */
+  open(): Promise<FileFacts & { readonly stream: ReadableStream<Uint8Array> }>;
+}
+
+/** A photograph as it was sent. */
+export interface ServedPicture extends Served {
+  /** Whether every program shows it the right way up: it has no EXIF orientation, or one that changes nothing. */
+  upright(): Promise<boolean>;
 }
 
 export interface ModelReport {
@@ -74,16 +97,16 @@ export interface Feed<E = FeedEvent> {
 export interface JobService {
   openUpload(): Promise<Upload>;
   create(request: CreateRequest): Promise<{ job: Job; replayed: boolean }>;
-  get(id: string): Job;
-  list(options: { limit: number; before?: string | undefined; status?: JobStatus | undefined }): {
+  get(id: string): Promise<Job>;
+  list(options: { limit: number; before?: string | undefined; status?: JobStatus | undefined }): Promise<{
     jobs: Job[];
     /** Pass as `before` for the next page; null on the last. */
     next: string | null;
-  };
-  /** Cancels an active job, removes an ended one. "canceling": it is running and ends within one step. */
-  remove(id: string): Promise<{ did: "canceled" | "canceling"; job: Job } | { did: "removed" }>;
+  }>;
+  /** Cancels an active job, removes an ended one. `was`: a running one's worker stops within a step. */
+  remove(id: string): Promise<{ did: "canceled"; was: "queued" | "running"; job: Job } | { did: "removed" }>;
   /** The job's events after `after`. */
-  feed(id: string, after: number): Feed;
+  feed(id: string, after: number): Promise<Feed>;
   /** Resolves when the job has ended, or rejects with Fault unavailable when the server stops. */
   finished(id: string): Promise<Job>;
   result(id: string, format: ImageFormatName): Promise<Served>;
@@ -91,8 +114,9 @@ export interface JobService {
   trained(id: string, format: ImageFormatName): Promise<Served>;
   preview(id: string): Promise<Served>;
   generator(id: string): Promise<Served>;
-  /** A photograph of the job as it was sent, or, in a format that is named, as it was understood. */
-  input(id: string, name: InputName, format?: ImageFormatName): Promise<Served>;
+  /** A photograph of the job as it was sent; and in another format, as it was understood. */
+  input(id: string, name: InputName): Promise<ServedPicture>;
+  inputAs(id: string, name: InputName, format: ImageFormatName): Promise<Served>;
   /** The upload's file `image` as it is read: upright, in sRGB, on white; the answer lies in the upload's folder. */
   show(upload: Upload, format: ImageFormatName): Promise<Served>;
   /** Renders the upload's file `image` with the generator of a job; the answer lies in the upload's folder. Fields: as `parseApply` takes them. */

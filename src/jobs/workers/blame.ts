@@ -6,7 +6,7 @@ import { ImageError } from "../../images/picture.ts";
 import { WeightsError } from "../../weights/formats/tensor.ts";
 import { Fault, type FieldError } from "../model/job.ts";
 import type { FromWorker } from "../model/messages.ts";
-import { storageFault } from "../local/storage_fault.ts";
+import { storageFault } from "../machine/storage_fault.ts";
 
 /** Throws what is wrong with fields, if anything is, all at once. @throws Fault invalid_options */
 export function refuse(problems: readonly (FieldError | null)[]): void {

@@ -16,7 +16,7 @@ import { asFault, faultOf, refuse } from "./blame.ts";
 import { Fault, type FieldError } from "../model/job.ts";
 import type { FromWorker, Task, ToWorker } from "../model/messages.ts";
 import { refuseLongWebp } from "./webp.ts";
-import { writeWhole } from "../local/write_whole.ts";
+import { writeWhole } from "../machine/write_whole.ts";
 
 export interface InspectorOptions {
   readonly messages: AsyncIterable<ToWorker>;
@@ -98,8 +98,9 @@ async function plan(
   plans: Plans,
 ): Promise<void> {
   const { size } = work.options;
-  const vit = await describe(model, plans);
-  if (work.kind === "invert") refuse([layerProblem(work.options.layer, { model: modelName(model), depth: vit.depth })]);
+  const { name, extractor } = model;
+  const vit = typeof extractor === "string" ? await describe(extractor, plans) : extractor;
+  if (work.kind === "invert") refuse([layerProblem(work.options.layer, { model: name, depth: vit.depth })]);
   if (!device) return; // the memory is looked at when it is the job's turn
   const [first, second] = sizes.map((whole) => size === undefined ? whole : fitted(whole, size));
   const { profile, bindingBytes } = device;

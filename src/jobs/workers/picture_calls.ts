@@ -5,20 +5,18 @@
 import { join } from "node:path";
 import { type LookName, parseLook } from "../../splice/instruments/look_options.ts";
 import { parseApply } from "../../splice/transfer/apply_options.ts";
-import type { StoreOptions } from "../../weights/store/store.ts";
 import type { CallOptions } from "./calls.ts";
-import { findModelForJob } from "./find_model.ts";
 import { readFeatureFields } from "../model/feature_fields.ts";
 import { Fault, type FieldError } from "../model/job.ts";
 import type { ImageFormatName, Task } from "../model/messages.ts";
+import type { Machines } from "../model/ports.ts";
 import type { Served, Upload } from "../model/service.ts";
+import { serveFile } from "../machine/serve_file.ts";
 import type { Tended } from "./tended.ts";
 
 export interface PictureCallsOptions {
   readonly inspector: Pick<Tended, "call">;
-  readonly models: StoreOptions;
-  /** Has a GPU worker do a task. @throws Fault */
-  work(task: Task): Promise<void>;
+  readonly machines: Pick<Machines, "model" | "call">;
 }
 
 export interface PictureCalls {
@@ -63,7 +61,7 @@ function blaming(fields: readonly string[]) {
   } satisfies CallOptions;
 }
 
-export function openPictureCalls({ inspector, models, work }: PictureCallsOptions): PictureCalls {
+export function openPictureCalls({ inspector, machines }: PictureCallsOptions): PictureCalls {
   const conversions = new Map<string, Promise<void>>();
 
   /** A process that dies over several pictures does not say over which: each is then looked at alone, so that nobody is blamed for another's. */
@@ -94,7 +92,7 @@ export function openPictureCalls({ inspector, models, work }: PictureCallsOption
   async function onPicture({ folder }: Upload, make: (picture: string) => Task): Promise<void> {
     const picture = join(folder, "image");
     await inspect({ task: "inspect", pictures: [{ field: "image", path: picture }], training: null });
-    await work(make(picture));
+    await machines.call(make(picture));
   }
 
   return {
@@ -113,27 +111,27 @@ export function openPictureCalls({ inspector, models, work }: PictureCallsOption
         { task: "convert", from: join(folder, "image"), to, format, of: "image" },
         blaming(["image"]),
       );
-      return await served(to, `image/${format}`);
+      return await serveFile(to, `image/${format}`);
     },
     async apply(generator, upload, { fields, format }) {
       const options = readOptions(parseApply(fields));
       const out = join(upload.folder, `result.${SUFFIX[format]}`);
       await onPicture(upload, (picture) => ({ task: "apply", generator, picture, options, out, format }));
-      return await served(out, `image/${format}`);
+      return await serveFile(out, `image/${format}`);
     },
     async features(upload, fields) {
       const { recipe, layers } = readFeatureFields(fields);
-      const model = await findModelForJob(recipe.model, models);
+      const { name: model } = await machines.model(recipe.model);
       const out = join(upload.folder, "features.safetensors");
       await onPicture(upload, (picture) => ({ task: "features", model, picture, layers, recipe, out }));
-      return await served(out, "application/octet-stream");
+      return await serveFile(out, "application/octet-stream");
     },
     async look(name, upload, { fields, format }) {
       const look = readLook(name, fields);
-      const model = await findModelForJob(look.options.model, models);
+      const { name: model } = await machines.model(look.options.model);
       const out = join(upload.folder, `look.${SUFFIX[format]}`);
       await onPicture(upload, (picture) => ({ task: "look", look, model, picture, out, format }));
-      return await served(out, `image/${format}`);
+      return await serveFile(out, `image/${format}`);
     },
   };
 }
@@ -151,10 +149,4 @@ function readOptions<Options>(
   if (parsed.ok) return parsed.options;
   const detail = parsed.errors.map(({ message }) => message).join("; ");
   throw new Fault("invalid_options", detail, { errors: parsed.errors });
-}
-
-/** A file to answer with. @throws Deno.errors.NotFound */
-export async function served(path: string, type: string): Promise<Served> {
-  const { size, mtime } = await Deno.stat(path);
-  return { path, type, bytes: size, modified: mtime };
 }

@@ -1,14 +1,12 @@
 /**
- * Brings queued jobs to GPU workers, writes what the workers say into the store, and decides what a worker's death means for its job: it goes on from its last
- * checkpoint, but a job that brought down three workers fails and lets the next one through. Knows neither HTTP nor pictures.
+ * Brings jobs to GPU workers: each has a post, which takes a job from the source, has its worker train it, and writes through the lease what the worker says. What a worker's
+ * death means for its job the lease decides. Knows neither HTTP nor pictures, nor where jobs are kept.
  *
- * Invariant: a job that is running in the store is held by exactly one worker here, or by none while the server starts.
+ * Invariant: a post holds at most one lease, and settles each it was given: by its end, by giving it back, or by letting go of what is somebody else's now.
  */
-import type { DataFiles } from "../local/files.ts";
 import { type CountedEvent, Fault } from "../model/job.ts";
 import type { Device, FromWorker, Task } from "../model/messages.ts";
-import { poisonFault } from "../model/poison.ts";
-import type { JobStore } from "../local/store.ts";
+import type { JobSource, Lease } from "../model/ports.ts";
 import { tend, type Tended } from "./tended.ts";
 import { workOf } from "../model/work.ts";
 
@@ -19,61 +17,70 @@ const PATIENT_STEPS = 20;
 const LEAST_PATIENCE = 120_000;
 /** How many calls a worker is given at a time: it answers them between two steps, which can take seconds. */
 const CALLS_AT_ONCE = 8;
-/** What the store could not take, over a full disk for one, it is offered again after this, in ms. */
-const RETRY = 1000;
-
 export interface SupervisorOptions {
-  readonly store: JobStore;
-  /** The files of a job. */
-  readonly files: Pick<DataFiles, "jobFolder" | "sizeOf" | "dropCheckpoint">;
+  readonly source: JobSource;
   readonly command: { readonly command: string; readonly args: readonly string[] };
   /** How many GPU workers. */
   readonly workers: number;
   /** The model's file. @throws Fault */
-  findModel(name: string): Promise<string>;
+  findModel(name: string | undefined): Promise<string>;
   onCount(event: CountedEvent): void;
   log(text: string): void;
 }
 
 export interface Supervisor {
-  /** There may be something to do: call it when a job was created. */
-  assign(): void;
-  /** Ends a running job (it must be one) after the step it is at. */
-  cancel(id: string): void;
-  isCanceling(id: string): boolean;
-  /** Has a task done by the worker with the least to do. @throws Fault */
-  call(task: Task): Promise<void>;
+  workers(): number;
+  ready(): number;
   /** Of the first worker that is ready. */
   device(): Device | null;
-  ready(): number;
-  /** Of the workers that run. */
-  pids(): number[];
   /** Bytes planned for the jobs that run. */
   plannedBytes(): number;
   /** The most bytes that one job has planned. */
   largestPlan(): number;
+  /** Has a task done by the worker with the least to do; a model goes by its name. @throws Fault */
+  call(task: Task): Promise<void>;
+  /** The jobs that are worked on. */
+  jobs(): string[];
+  /** Of the workers that run. */
+  pids(): number[];
   /** Running jobs are saved and go back to the queue; those that do not answer within `grace` ms lose what is after their last checkpoint. */
   stop(grace: number): Promise<void>;
 }
 
-interface Post {
-  readonly worker: Tended;
-  job: string | null;
+/** How a worker let go of a job. */
+type Outcome =
+  | { readonly how: "succeeded" | "canceled" | "stopped" | "died" | "left" }
+  | { readonly how: "failed"; readonly fault: Fault };
+
+/** A lease in the hands of a worker. */
+interface Run {
+  readonly lease: Lease;
   planned: number;
   /** Of the last step that was timed, in ms. */
   stepTime: number | null;
+  /** The first that is said of its end counts. */
+  end(outcome: Outcome): void;
+  over: boolean;
+}
+
+interface Post {
+  readonly worker: Tended;
+  run: Run | null;
   /** Its process is about to end, and takes nothing more. */
   leaving: boolean;
+  /** Aborted when its process dies: a job that is looked for is for one that lives. */
+  seeking: AbortController;
+  /** Its process has opened its device. */
+  wake(): void;
 }
 
 export function openSupervisor(options: SupervisorOptions): Supervisor {
-  const { store, log } = options;
-  const canceling = new Set<string>();
+  const { source, log } = options;
   const settling = new Set<Promise<void>>();
   let stopping = false;
   let largestPlan = 0;
-  let later: ReturnType<typeof setTimeout> | undefined;
-  const posts: Post[] = Array.from({ length: options.workers }, (_, i) => openPost(`GPU worker ${i + 1}`));
+  const posts = Array.from({ length: options.workers }, (_, i) => openPost(`GPU worker ${i + 1}`));
+  const manned = posts.map(man);
 
   function openPost(name: string): Post {
     const post: Post = {
@@ -82,37 +89,101 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
         command: options.command,
         log,
         onMessage: (message) => hear(post, message),
-        onDeath: (_, { left }) => bury(post, left),
+        onDeath(_, { left }) {
+          options.onCount({ what: "restart" });
+          post.seeking.abort();
+          post.run?.end({ how: left ? "left" : "died" });
+        },
         callsAtOnce: CALLS_AT_ONCE,
-        patience: () =>
-          post.job === null || post.stepTime === null
-            ? PATIENCE
-            : Math.max(LEAST_PATIENCE, PATIENT_STEPS * post.stepTime),
+        patience() {
+          const { stepTime = null } = post.run ?? {};
+          return stepTime === null ? PATIENCE : Math.max(LEAST_PATIENCE, PATIENT_STEPS * stepTime);
+        },
       }),
-      job: null,
-      planned: 0,
-      stepTime: null,
+      run: null,
       leaving: false,
+      seeking: new AbortController(),
+      wake: () => {},
     };
     return post;
   }
 
-  /** Does now, or as soon as the store takes it, what must not be lost. */
-  function insist(id: string, write: () => void, again = false): void {
-    try {
-      write();
-      if (again) assign();
-    } catch (error) {
-      if (stopping) return; // the next start finds the job as it was, and goes on from there
-      if (!again) complain(`what became of job ${id} cannot be noted yet`, error);
-      setTimeout(() => stopping || insist(id, write, true), RETRY);
+  /** One job after the other, until the end. */
+  async function man(post: Post): Promise<void> {
+    while (!stopping) {
+      if (post.leaving || !post.worker.device()) {
+        await new Promise<void>((resolve) => post.wake = resolve);
+        continue;
+      }
+      post.seeking = new AbortController();
+      const lease = await source.next(post.seeking.signal);
+      if (lease) settle(post, lease, await work(post, lease));
     }
   }
 
-  /** What `stop` waits for. */
-  function settle(work: Promise<void>): void {
+  /** Resolves when the worker has let go of the job. */
+  async function work(post: Post, lease: Lease): Promise<Outcome> {
+    const { record: { job }, folder, ended } = lease;
+    const { promise, resolve } = Promise.withResolvers<Outcome>();
+    const run: Run = {
+      lease,
+      planned: 0,
+      stepTime: null,
+      over: false,
+      end(outcome) {
+        run.over = true;
+        resolve(outcome);
+      },
+    };
+    post.run = run;
+    if (stopping || !post.worker.device()) run.end({ how: "left" }); // between the search and its success
+    const cancel = () => post.worker.send({ say: "cancel", job: job.id });
+    try {
+      const model = await options.findModel(job.options.model);
+      if (!run.over) {
+        post.worker.send({ say: "run", job: job.id, folder, work: workOf(job), model });
+        ended.addEventListener("abort", cancel);
+        if (ended.aborted) cancel();
+      }
+    } catch (error) {
+      if (!(error instanceof Fault)) complain(`job ${job.id} could not be started`, error);
+      const fault = error instanceof Fault ? error : new Fault("internal", "The server could not start this job");
+      run.end({ how: "failed", fault });
+    }
+    const outcome = await promise;
+    ended.removeEventListener("abort", cancel);
+    post.run = null;
+    return outcome;
+  }
+
+  /** The worker does not wait for it. */
+  function settle(post: Post, lease: Lease, outcome: Outcome): void {
+    if (outcome.how === "stopped") post.leaving = true;
+    const work = settled(lease, outcome).catch((error) =>
+      complain(`what became of job ${lease.record.job.id} is not noted`, error)
+    );
     settling.add(work);
     void work.finally(() => settling.delete(work));
+  }
+
+  async function settled(lease: Lease, outcome: Outcome): Promise<void> {
+    if (!lease.ended.aborted) await write(lease, outcome);
+    if (lease.ended.aborted) await lease.letGo();
+  }
+
+  function write(lease: Lease, outcome: Outcome): Promise<void> {
+    switch (outcome.how) {
+      case "succeeded":
+        return lease.succeed();
+      case "failed":
+        return lease.fail(outcome.fault.problem);
+      case "died":
+        return lease.giveBack({ died: true });
+      case "canceled": // by nobody whom the lease knows
+      case "stopped":
+      case "left":
+        return lease.giveBack({ died: false });
+    }
   }
 
   function complain(what: string, error: unknown): void {
@@ -122,153 +193,65 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
   function hear(post: Post, message: FromWorker): void {
     if (message.say === "ready") {
       post.leaving = false;
-      return assign();
+      return post.wake();
     }
-    if (!("job" in message) || message.job !== post.job) return;
-    const id = message.job;
+    const { run } = post;
+    if (!run || !("job" in message) || message.job !== run.lease.record.job.id) return;
+    const { lease } = run;
     switch (message.say) {
       case "started": {
         const { say: _, job: __, memory_bytes, ...event } = message;
-        post.planned = memory_bytes;
+        run.planned = memory_bytes;
         largestPlan = Math.max(largestPlan, memory_bytes);
-        return store.started(id, event);
+        return lease.started(event);
       }
       case "progress": {
         const { say: _, job: __, seconds, ...event } = message;
-        if (seconds.length > 0) post.stepTime = 1000 * seconds.at(-1)!;
-        options.onCount({ what: "steps", seconds });
-        return store.progress(id, event);
+        if (seconds.length > 0) run.stepTime = 1000 * seconds.at(-1)!;
+        return lease.progress(event, seconds);
       }
       case "preview":
-        return store.preview(id, message.step);
-      case "succeeded":
-        leave(post);
-        settle(succeed(id));
-        return assign();
+        return lease.preview(message.step);
+      case "saved":
+        return lease.saved(message.step);
       case "failed": {
-        leave(post);
         const { code, detail, errors } = message.fault;
-        end(id, "failed", () => store.fail(id, new Fault(code, detail, { errors }).problem));
-        return assign();
+        return run.end({ how: "failed", fault: new Fault(code, detail, { errors }) });
       }
+      case "succeeded":
       case "canceled":
-        leave(post);
-        end(id, "canceled", () => store.cancel(id));
-        return assign();
       case "stopped":
-        leave(post);
-        post.leaving = true;
-        giveBack(id, { died: false });
-        return assign();
-    }
-  }
-
-  async function succeed(id: string): Promise<void> {
-    const bytes = await options.files.sizeOf(id).catch(() => 0);
-    if (canceling.has(id)) end(id, "canceled", () => store.cancel(id));
-    else end(id, "succeeded", () => store.succeed(id, bytes));
-  }
-
-  function end(id: string, outcome: "succeeded" | "failed" | "canceled", write: () => void): void {
-    insist(id, () => {
-      write();
-      canceling.delete(id);
-      options.onCount({ what: "ended", outcome });
-    });
-    if (outcome === "succeeded") return;
-    settle(options.files.dropCheckpoint(id).catch((error) => complain(`the checkpoint of job ${id} stays`, error)));
-  }
-
-  function leave(post: Post): void {
-    post.job = null;
-    post.planned = 0;
-    post.stepTime = null;
-  }
-
-  /** A job that can go on elsewhere, unless its user has had enough of it. */
-  function giveBack(id: string, how: { died: boolean }): void {
-    insist(id, () => giveBackNow(id, how));
-  }
-
-  function giveBackNow(id: string, { died }: { died: boolean }): void {
-    if (canceling.has(id)) return end(id, "canceled", () => store.cancel(id));
-    const record = store.get(id);
-    if (!record || record.job.status !== "running") return;
-    const fault = died ? poisonFault({ deaths: record.deaths + 1, step: record.job.step }) : null;
-    if (fault !== null) return end(id, "failed", () => store.fail(id, fault.problem));
-    store.requeue(id, { died });
-  }
-
-  function bury(post: Post, left: boolean): void {
-    options.onCount({ what: "restart" });
-    const id = post.job;
-    leave(post);
-    if (id !== null) giveBack(id, { died: !left });
-    assign();
-  }
-
-  function assign(): void {
-    if (stopping) return;
-    try {
-      for (const post of posts) {
-        if (post.job !== null || post.leaving || !post.worker.device()) continue;
-        const record = store.claim();
-        if (!record) break;
-        post.job = record.job.id;
-        void send(post, record.job.id);
-      }
-      later = undefined;
-    } catch (error) {
-      if (later === undefined) complain("no job can be started yet", error);
-      clearTimeout(later);
-      later = setTimeout(assign, RETRY);
-    }
-  }
-
-  async function send(post: Post, id: string): Promise<void> {
-    try {
-      const work = workOf(store.get(id)!.job);
-      const model = await options.findModel(work.options.model!);
-      if (post.job !== id) return; // the worker died meanwhile
-      post.worker.send({ say: "run", job: id, folder: options.files.jobFolder(id), work, model });
-      if (canceling.has(id)) post.worker.send({ say: "cancel", job: id });
-    } catch (error) {
-      if (post.job !== id || stopping) return;
-      leave(post);
-      if (!(error instanceof Fault)) complain(`job ${id} could not be started`, error);
-      const fault = error instanceof Fault ? error : new Fault("internal", "The server could not start this job");
-      end(id, "failed", () => store.fail(id, fault.problem));
-      assign();
+        return run.end({ how: message.say });
     }
   }
 
   return {
-    assign,
-    cancel(id) {
-      canceling.add(id);
-      posts.find(({ job }) => job === id)?.worker.send({ say: "cancel", job: id });
-    },
-    isCanceling: (id) => canceling.has(id),
+    workers: () => posts.length,
+    ready: () => posts.filter(({ worker }) => worker.device()).length,
+    device: () => posts.map(({ worker }) => worker.device()).find((device) => device) ?? null,
+    plannedBytes: () => posts.reduce((sum, { run }) => sum + (run?.planned ?? 0), 0),
+    largestPlan: () => largestPlan,
     async call(task) {
       const ready = posts.filter(({ worker, leaving }) => worker.device() && !leaving);
       if (ready.length === 0) {
         throw new Fault("unavailable", "No GPU worker is ready yet; try again in a moment", { retryAfter: 5 });
       }
-      const load = ({ worker, job }: Post) => 2 * worker.pending() + Number(job !== null);
+      const load = ({ worker, run }: Post) => 2 * worker.pending() + Number(run !== null);
       const idlest = ready.reduce((best, post) => load(post) < load(best) ? post : best);
-      await idlest.worker.call(task);
+      await idlest.worker.call("model" in task ? { ...task, model: await options.findModel(task.model) } : task);
     },
-    device: () => posts.map(({ worker }) => worker.device()).find((device) => device) ?? null,
-    ready: () => posts.filter(({ worker }) => worker.device()).length,
+    jobs: () => posts.flatMap(({ run }) => run === null ? [] : [run.lease.record.job.id]),
     pids: () => posts.map(({ worker }) => worker.pid()).filter((pid) => pid !== null),
-    largestPlan: () => largestPlan,
-    plannedBytes: () => posts.reduce((sum, { planned }) => sum + planned, 0),
     async stop(grace) {
       stopping = true;
-      clearTimeout(later);
+      for (const { seeking } of posts) seeking.abort();
       await Promise.all(posts.map(({ worker }) => worker.stop(grace)));
+      for (const post of posts) {
+        post.run?.end({ how: "left" });
+        post.wake();
+      }
+      await Promise.all(manned);
       await Promise.all(settling);
-      for (const post of posts) if (post.job !== null) giveBack(post.job, { died: false });
     },
   };
 }

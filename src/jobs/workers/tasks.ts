@@ -18,7 +18,7 @@ import { refuse } from "./blame.ts";
 import type { Task } from "../model/messages.ts";
 import type { Warm } from "./warm.ts";
 import { refuseLongWebp } from "./webp.ts";
-import { writeWhole } from "../local/write_whole.ts";
+import { writeWhole } from "../machine/write_whole.ts";
 
 /** A look is made between two steps of a job that is being trained, and may not keep it waiting long. */
 const MOST_PATCHES = 3200;

@@ -14,7 +14,7 @@ import { modelName } from "../../weights/store/store.ts";
 import type { FromWorker, ToWorker } from "../model/messages.ts";
 import { prepareTraining } from "./training.ts";
 import type { Warm } from "./warm.ts";
-import { writeWhole } from "../local/write_whole.ts";
+import { writeWhole } from "../machine/write_whole.ts";
 
 /** Progress is told at most this often, in ms. */
 const LEAST_GAP = 250;
@@ -82,6 +82,7 @@ export async function trainJob(
         if (signal.reason === "cancel") return;
         const { tensors, metadata } = training.encode(checkpoint);
         await writeSafetensors(file("checkpoint.safetensors"), tensors, { metadata });
+        say({ say: "saved", job, step: checkpoint.step });
       },
     });
     if (trainer.step() < steps) return;

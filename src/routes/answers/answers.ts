@@ -73,7 +73,8 @@ export function file(description: string, ...types: readonly string[]) {
 export function events(description: string) {
   const names = "queued, started, progress, preview, succeeded, failed, canceled, resync";
   return {
-    description: `${description}: ${names}. Every one has an id but previews; the stream ends after the last.`,
+    description:
+      `${description}: ${names}. Every one has an id but previews, and a queued that only tells that the place moved; the stream ends after the last.`,
     content: { "text/event-stream": { schema: { type: "string" } } },
   } as const;
 }

@@ -1,7 +1,5 @@
-/** Files as answers: streamed from the disk, never held in memory, with what caches need to ask "still the same?". */
-import { BEGINNING } from "../../images/kinds.ts";
-import { Fault } from "../../jobs/model/job.ts";
-import type { Served } from "../../jobs/model/service.ts";
+/** Files as answers: streamed from where they lie, never held in memory, with what caches need to ask "still the same?". */
+import type { FileFacts, Served } from "../../jobs/model/service.ts";
 import type { Ask } from "../middleware/environment.ts";
 
 export interface Sending {
@@ -31,26 +29,27 @@ const endings: Readonly<Record<string, string>> = {
 /** @throws Fault not_found if the file has gone in the meantime */
 export async function sendFile(c: Ask, served: Served, { name, disposition, kept, after }: Sending): Promise<Response> {
   const ending = endings[served.type];
-  const tagOf = (bytes: number, modified: Date | null) =>
-    kept && modified !== null ? `"${bytes.toString(36)}-${modified.getTime().toString(36)}-${ending ?? "x"}"` : null;
+  const tagOf = ({ tag }: FileFacts) => kept ? `"${tag}-${ending ?? "x"}"` : null;
   c.header("Cache-Control", kept ? "private, no-cache" : "no-store");
-  const known = tagOf(served.bytes, served.modified);
+  const known = tagOf(served);
   if (known !== null && knows(c, known)) {
     await after?.();
     c.header("ETag", known);
     return c.body(null, 304);
   }
   // A preview may be replaced at any time: what is said of the file must be of the one that is sent.
-  const file = await open(served.path, after);
-  const { size, mtime } = await file.stat();
-  const tag = tagOf(size, mtime);
+  const file = await served.open().catch(async (error) => {
+    await after?.();
+    throw error;
+  });
+  const tag = tagOf(file);
   if (tag !== null) c.header("ETag", tag);
-  if (kept && mtime !== null) c.header("Last-Modified", mtime.toUTCString());
+  if (kept && file.modified !== null) c.header("Last-Modified", file.modified.toUTCString());
   c.header("Content-Type", served.type);
   c.header("Content-Disposition", `${disposition}; filename="${name}${ending === undefined ? "" : `.${ending}`}"`);
-  c.header("Content-Length", String(size));
-  if (c.req.raw.method !== "HEAD") return c.body(after === undefined ? file.readable : followed(file.readable, after));
-  file.close();
+  c.header("Content-Length", String(file.bytes));
+  if (c.req.raw.method !== "HEAD") return c.body(after === undefined ? file.stream : followed(file.stream, after));
+  await file.stream.cancel();
   await after?.();
   return c.body(null);
 }
@@ -61,26 +60,9 @@ export function knows(c: Ask, tag: string): boolean {
   return tags.includes(tag) || tags.includes("*");
 }
 
-/** The first bytes of a file, as many as tell what it is. @throws Fault not_found if the file has gone in the meantime */
-export async function beginning(path: string): Promise<Uint8Array> {
-  using file = await open(path, undefined);
-  const bytes = new Uint8Array(BEGINNING);
-  return bytes.subarray(0, await file.read(bytes) ?? 0);
-}
-
-async function open(path: string, after: Sending["after"]): Promise<Deno.FsFile> {
-  try {
-    return await Deno.open(path);
-  } catch (cause) {
-    await after?.();
-    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new Fault("not_found", "Cannot send the file: it was removed a moment ago.", { cause });
-  }
-}
-
 /** The same stream, and `after` at its end. */
 function followed(
-  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  stream: ReadableStream<Uint8Array>,
   after: () => Promise<void>,
 ): ReadableStream<Uint8Array> {
   const reader = stream.getReader();

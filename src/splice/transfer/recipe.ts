@@ -12,7 +12,7 @@ const weight = () => z.number().min(0).max(1e6);
 export const recipeSchema = z.strictObject({
   preset: z.enum(["quick", "paper"]).optional()
     .describe(
-      "values to start from: quick (bundled model, small, two minutes or so in software) or paper (dino-vitb8, 2000 steps)",
+      "values to start from: quick (bundled model, small, two minutes or so in software) or paper (dino-vitb8, 2000 steps, padding zero)",
     ),
   model: z.string().min(1).max(1000).optional().describe(
     "extractor: a name in the model store (default: the best one present)",

@@ -68,11 +68,17 @@ export async function follow(url: string, options: FollowOptions): Promise<void>
   async function read(body: ReadableStream<Uint8Array>, pat: () => void): Promise<Connection> {
     let events: Followed[] = [];
     let told = 0; // an event without an id has that of the one before it
+    let fresh = false;
     const parser = createParser({
-      onId: (id) => told = Number(id),
+      onId(id) {
+        told = Number(id);
+        fresh = true;
+      },
       onRetry: (milliseconds) => pause = Math.min(Math.max(milliseconds, 100), longestWait),
       onEvent({ event: name = "message", data }) {
-        const counted = name !== "preview" && name !== "resync";
+        // A `queued` without one of its own tells only that the place is another.
+        const counted = name !== "preview" && name !== "resync" && (name !== "queued" || fresh);
+        fresh = false;
         if (counted && told <= after) return;
         if (told > after) after = told;
         events.push({ id: counted ? told : null, name, data });

@@ -165,7 +165,7 @@ Deno.test("models: import, list, verify", () =>
     );
     isOneLine(differs.err);
     const examined: string[] = [];
-    await examine((line) => void examined.push(line), `${folder}/store`);
+    await examine((line) => void examined.push(line), { models: `${folder}/store`, cluster: null });
     const remedy = `-> Run \`splice models remove mine --models ${folder}/store\`, then pull or import it again`;
     assert.ok(examined.some((line) => line.startsWith("FAIL") && line.endsWith(remedy)), examined.join("\n"));
     const absent = await models("verify", "dino-vits8", "--models", "my store");

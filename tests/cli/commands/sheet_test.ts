@@ -8,7 +8,7 @@ import {
 } from "../../../src/cli/files/sheet_photographs.ts";
 import { decodeImage } from "../../../src/images/decode.ts";
 import { transferColours } from "../../../src/splice/evaluation/colour_transfer.ts";
-import { lockFolder } from "../../../src/jobs/local/folder_lock.ts";
+import { lockFolder } from "../../../src/jobs/machine/folder_lock.ts";
 import { atDesk, type Desk, ended, jsonLines, pair } from "../../support/cli/desk.ts";
 import { gpuTest } from "../../support/engine/gpu.ts";
 import { tinyModel } from "../../support/splice/tiny.ts";

@@ -19,28 +19,28 @@ async function drain(feed: Feed): Promise<{ events: FeedEvent[]; ended: boolean 
 const brief = (events: readonly FeedEvent[]) => events.map(({ id, name }) => `${id ?? "-"} ${name}`);
 
 /** A running job with 5 progress events. */
-function run({ add, store }: Bench): string {
+function run({ add, ledger }: Bench): string {
   const { id } = add().job;
-  store.claim();
-  store.started(id, startedEvent);
-  for (let step = 1; step <= 5; step++) store.progress(id, pace(step));
+  ledger.claim();
+  ledger.started(id, startedEvent);
+  for (let step = 1; step <= 5; step++) ledger.progress(id, pace(step), []);
   return id;
 }
 
 Deno.test("feed: replay, then what happens, then the end", () =>
   atBench(async (bench) => {
-    const { store } = bench;
+    const { ledger, store } = bench;
     const id = run(bench);
-    const feed = openFeeds(store).open(id, 4);
+    const feed = await openFeeds(store).open(id, 4);
     assert.equal(feed.exhausted(), false);
     assert.deepEqual(brief((await feed.next(1000))!), ["5 progress", "6 progress", "7 progress"]);
     const pending = feed.next(10_000);
-    store.progress(id, pace(6));
+    ledger.progress(id, pace(6), []);
     const [event] = (await pending)!;
     assert.deepEqual([event.id, event.name, JSON.parse(event.data)], [8, "progress", pace(6)]);
     assert.deepEqual(await feed.next(3), [], "nothing happens: time for a heartbeat");
     const last = feed.next(10_000);
-    store.succeed(id, 1);
+    ledger.succeed(id, 1);
     assert.deepEqual(brief((await last)!), ["9 succeeded"]);
     assert.equal(await feed.next(10_000), null);
     assert.equal(await feed.next(10_000), null);
@@ -50,26 +50,27 @@ Deno.test("feed: replay, then what happens, then the end", () =>
 
 Deno.test("feed: at the end of an ended job nothing will ever come, and unknown jobs never look done", () =>
   atBench(async (bench) => {
-    const { store } = bench;
+    const { ledger, store } = bench;
     const feeds = openFeeds(store);
     const id = run(bench);
-    assert.equal(feeds.open(id, 7).exhausted(), false, "it runs");
-    store.fail(id, new Fault("untrainable", "x").problem);
-    assert.deepEqual([7, 8, 9].map((after) => feeds.open(id, after).exhausted()), [false, true, false]);
-    assert.deepEqual(await drain(feeds.open(id, 8)), { events: [], ended: true });
-    assert.deepEqual(brief((await drain(feeds.open(id, 7))).events), ["8 failed"]);
+    assert.equal((await feeds.open(id, 7)).exhausted(), false, "it runs");
+    ledger.fail(id, new Fault("untrainable", "x").problem);
+    const exhausted = async (after: number) => (await feeds.open(id, after)).exhausted();
+    assert.deepEqual(await Promise.all([7, 8, 9].map(exhausted)), [false, true, false]);
+    assert.deepEqual(await drain(await feeds.open(id, 8)), { events: [], ended: true });
+    assert.deepEqual(brief((await drain(await feeds.open(id, 7))).events), ["8 failed"]);
     for (const unknown of [crypto.randomUUID(), "", "../x"]) {
-      assert.throws(() => feeds.open(unknown, 0), isFault("unknown_job"));
+      await assert.rejects(feeds.open(unknown, 0), isFault("unknown_job"));
     }
   }));
 
 Deno.test("feed: the newest preview or none, and one for who comes later", () =>
   atBench(async (bench) => {
-    const { store } = bench;
+    const { ledger, store } = bench;
     const feeds = openFeeds(store);
     const id = run(bench);
-    const early = feeds.open(id, 7);
-    for (const step of [10, 20, 30]) store.preview(id, step);
+    const early = await feeds.open(id, 7);
+    for (const step of [10, 20, 30]) ledger.preview(id, step);
     const [preview] = (await early.next(0))!;
     assert.deepEqual([preview.id, preview.name, eventSchemas.preview.parse(JSON.parse(preview.data))], [
       null,
@@ -77,17 +78,17 @@ Deno.test("feed: the newest preview or none, and one for who comes later", () =>
       { step: 30, url: `/v1/jobs/${id}/preview` },
     ]);
     assert.deepEqual(await early.next(0), [], "once");
-    store.preview(id, 20);
-    store.progress(id, pace(20));
+    ledger.preview(id, 20);
+    ledger.progress(id, pace(20), []);
     assert.deepEqual(
       brief((await early.next(0))!),
       ["8 progress", "- preview"],
       "an older one, after a resumption, is new",
     );
-    assert.deepEqual(brief((await feeds.open(id, 6).next(0))!), ["7 progress", "8 progress", "- preview"]);
-    store.succeed(id, 1);
+    assert.deepEqual(brief((await (await feeds.open(id, 6)).next(0))!), ["7 progress", "8 progress", "- preview"]);
+    ledger.succeed(id, 1);
     assert.deepEqual(
-      brief((await drain(feeds.open(id, 7))).events),
+      brief((await drain(await feeds.open(id, 7))).events),
       ["8 progress", "9 succeeded"],
       "the last event is the last",
     );
@@ -95,29 +96,29 @@ Deno.test("feed: the newest preview or none, and one for who comes later", () =>
 
 Deno.test("feed: a resync where events are gone, or never were", () =>
   atBench(async (bench) => {
-    const { store } = bench;
+    const { ledger, store } = bench;
     const feeds = openFeeds(store);
     const id = run(bench);
-    const slow = feeds.open(id, 4);
-    assert.deepEqual(store.kept(id), { first: 4, last: 7 });
-    assert.deepEqual(brief((await feeds.open(id, 3).next(0))!), [
+    const slow = await feeds.open(id, 4);
+    assert.deepEqual([ledger.sight(id)!.first, ledger.sight(id)!.last], [4, 7]);
+    assert.deepEqual(brief((await (await feeds.open(id, 3)).next(0))!), [
       "4 progress",
       "5 progress",
       "6 progress",
       "7 progress",
     ]);
     for (const after of [0, 2, 8, 1e9]) {
-      const feed = feeds.open(id, after);
+      const feed = await feeds.open(id, after);
       const [event, ...more] = (await feed.next(0))!;
       assert.deepEqual([event.id, event.name, more], [7, "resync", []]);
-      assert.deepEqual(eventSchemas.resync.parse(JSON.parse(event.data)).job, store.get(id)!.job);
+      assert.deepEqual(eventSchemas.resync.parse(JSON.parse(event.data)).job, ledger.get(id)!.job);
       assert.deepEqual(await feed.next(0), []);
     }
-    for (let step = 6; step < 20; step++) store.progress(id, pace(step));
+    for (let step = 6; step < 20; step++) ledger.progress(id, pace(step), []);
     assert.deepEqual(brief((await slow.next(0))!), ["21 resync"], "it fell too far behind");
-    store.succeed(id, 0);
+    ledger.succeed(id, 0);
     assert.deepEqual(brief((await drain(slow)).events), ["22 succeeded"]);
-    assert.deepEqual(await drain(feeds.open(id, 1)).then(({ events, ended }) => [brief(events), ended]), [
+    assert.deepEqual(await drain(await feeds.open(id, 1)).then(({ events, ended }) => [brief(events), ended]), [
       ["22 resync"],
       true,
     ]);
@@ -125,28 +126,32 @@ Deno.test("feed: a resync where events are gone, or never were", () =>
 
 Deno.test("feed: a stop ends all feeds whose job goes on, a removal those of the job", () =>
   atBench(async (bench) => {
-    const { store } = bench;
+    const { ledger, store } = bench;
     const feeds = openFeeds(store);
     const [done, gone, going] = [run(bench), run(bench), run(bench)];
-    store.succeed(done, 0);
-    const [finished, unfinished, other] = [feeds.open(done, 0), feeds.open(done, 0), feeds.open(gone, 7)];
+    ledger.succeed(done, 0);
+    const [finished, unfinished, other] = [
+      await feeds.open(done, 0),
+      await feeds.open(done, 0),
+      await feeds.open(gone, 7),
+    ];
     await finished.next(0);
     const removed = other.next(10_000);
-    store.cancel(gone);
+    ledger.cancel(gone);
     assert.deepEqual(brief((await removed)!), ["8 canceled"]);
-    const late = feeds.open(gone, 0);
-    store.remove(gone);
+    const late = await feeds.open(gone, 0);
+    ledger.remove(gone);
     assert.deepEqual([await late.next(10_000), late.interrupted()], [null, false]);
 
-    const waiting = Array.from({ length: 5 }, () => feeds.open(going, 7));
-    const closed = feeds.open(going, 7);
+    const waiting = await Promise.all(Array.from({ length: 5 }, () => feeds.open(going, 7)));
+    const closed = await feeds.open(going, 7);
     const pending = waiting.map((feed) => feed.next(10_000));
     const closing = closed.next(10_000);
     closed.close();
     assert.equal(await closing, null, "a close answers too");
     feeds.interrupt();
     assert.deepEqual(await Promise.all(pending), Array(5).fill(null));
-    store.close();
+    ledger.close();
     for (const feed of [...waiting, unfinished, finished]) assert.equal(await feed.next(10_000), null);
     assert.ok(waiting.every((feed) => feed.interrupted()));
     assert.deepEqual([finished.interrupted(), unfinished.interrupted()], [false, true]);
@@ -154,7 +159,7 @@ Deno.test("feed: a stop ends all feeds whose job goes on, a removal those of the
 
 Deno.test("feed: one question at a time", () =>
   atBench(async (bench) => {
-    const feed = openFeeds(bench.store).open(run(bench), 7);
+    const feed = await openFeeds(bench.store).open(run(bench), 7);
     const first = feed.next(10_000);
     await assert.rejects(feed.next(0), /asks for more before/);
     feed.close();
@@ -163,7 +168,7 @@ Deno.test("feed: one question at a time", () =>
 
 Deno.test("feed: a thousand readers are one listener, and cost one another nothing", () =>
   atBench(async (bench) => {
-    const { store } = bench;
+    const { ledger, store } = bench;
     let listeners = 0;
     let questions = 0;
     const counted = <A extends unknown[], T>(ask: (...values: A) => T) => (...values: A): T => {
@@ -172,8 +177,7 @@ Deno.test("feed: a thousand readers are one listener, and cost one another nothi
     };
     const feeds = openFeeds({
       ...store,
-      get: counted(store.get),
-      kept: counted(store.kept),
+      sight: counted(store.sight),
       events: counted(store.events),
       onChange(listener) {
         listeners++;
@@ -181,14 +185,14 @@ Deno.test("feed: a thousand readers are one listener, and cost one another nothi
       },
     });
     const id = run(bench);
-    const all = Array.from({ length: 1000 }, () => feeds.open(id, 7));
+    const all = await Promise.all(Array.from({ length: 1000 }, () => feeds.open(id, 7)));
     const silent = all.slice(500);
     const reading = all.slice(0, 500).map(async (feed) => (await drain500(feed)).length);
     for (let step = 6; step <= 55; step++) {
-      store.progress(id, pace(step));
+      ledger.progress(id, pace(step), []);
       await new Promise<void>((resolve) => queueMicrotask(resolve));
     }
-    store.succeed(id, 0);
+    ledger.succeed(id, 0);
     assert.deepEqual(new Set(await Promise.all(reading)), new Set([51]));
     assert.deepEqual(brief((await silent[7].next(0))!).length, 51, "it asks late and misses nothing");
     assert.equal(listeners, 1);
@@ -224,48 +228,50 @@ Deno.test("feed: any history, any readers that drop and come back: no gaps, no r
       (acts, end, afters) =>
         atBench(async (bench) => {
           const { id } = bench.add().job;
-          for (let count = 1; count < 4; count++) {
-            bench.store.claim();
-            bench.store.requeue(id, { died: true });
-          }
+          bench.ledger.claim();
+          for (let step = 1; step < 4; step++) bench.ledger.progress(id, pace(step), []);
+          bench.ledger.requeue(id, { died: true });
           let feeds = openFeeds(bench.store);
-          const readers = afters.map((after) => ({ after, got: [] as FeedEvent[], feed: feeds.open(id, after) }));
-          const comeBack = (reader: typeof readers[number]) => {
+          const readers = await Promise.all(
+            afters.map(async (after) => ({ after, got: [] as FeedEvent[], feed: await feeds.open(id, after) })),
+          );
+          const comeBack = async (reader: typeof readers[number]) => {
             reader.feed.close();
-            reader.feed = feeds.open(id, reader.got.findLast((event) => event.id !== null)?.id ?? reader.after);
+            reader.feed = await feeds.open(id, reader.got.findLast((event) => event.id !== null)?.id ?? reader.after);
           };
           const read = async ({ feed, got }: typeof readers[number]) => got.push(...await feed.next(0) ?? []);
           let step = 0;
           for (const [name, who] of acts) {
             const reader = readers[who % readers.length];
-            bench.store.claim();
+            bench.ledger.claim();
             if (name === "progress") {
-              for (let more = 0; more <= who * 8; more++) bench.store.progress(id, pace(step++ % 100));
+              for (let more = 0; more <= who * 8; more++) bench.ledger.progress(id, pace(step++ % 100), []);
             }
-            if (name === "preview") bench.store.preview(id, step);
-            if (name === "requeue") bench.store.requeue(id, { died: false });
+            if (name === "preview") bench.ledger.preview(id, step);
+            if (name === "requeue") bench.ledger.requeue(id, { died: false });
             if (name === "read") await read(reader);
-            if (name === "drop") comeBack(reader);
+            if (name === "drop") await comeBack(reader);
             if (name === "restart") {
               feeds.interrupt();
-              feeds = openFeeds(bench.reopen());
-              readers.forEach(comeBack);
+              bench.reopen();
+              feeds = openFeeds(bench.store);
+              await Promise.all(readers.map(comeBack));
             }
           }
           const pending = readers.map((reader) => read(reader));
-          bench.store.claim();
-          if (end === "succeed") bench.store.succeed(id, 0);
-          if (end === "fail") bench.store.fail(id, new Fault("internal", "x").problem);
-          if (end === "cancel") bench.store.cancel(id);
+          bench.ledger.claim();
+          if (end === "succeed") bench.ledger.succeed(id, 0);
+          if (end === "fail") bench.ledger.fail(id, new Fault("internal", "x").problem);
+          if (end === "cancel") bench.ledger.cancel(id);
           await Promise.all(pending);
-          const stored = bench.store.events(id, { after: 0, limit: 1e6 });
+          const stored = bench.ledger.events(id, { after: 0, limit: 1e6 });
           for (const reader of readers) {
             reader.got.push(...(await drain(reader.feed)).events);
             const counted = reader.got.filter((event) => event.id !== null);
             assert.deepEqual(counted, stored.slice(reader.after));
             const previews = reader.got.filter((event) => event.id === null);
-            assert.ok(previews.every(({ name }) => name === "preview"));
-            comeBack(reader);
+            assert.ok(previews.every(({ name }) => name === "preview" || name === "queued"));
+            await comeBack(reader);
             assert.equal(reader.feed.exhausted(), true);
           }
         }),

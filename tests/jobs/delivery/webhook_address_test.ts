@@ -4,7 +4,8 @@ import { BlockList } from "node:net";
 import fc from "fast-check";
 import type { Fault } from "../../../src/jobs/model/job.ts";
 import { checkWebhookUrl, isPublic } from "../../../src/jobs/delivery/public_address.ts";
-import { keptSecret, sign, verifySignature } from "../../../src/jobs/delivery/signature.ts";
+import { sign, verifySignature } from "../../../src/jobs/delivery/signature.ts";
+import { keptSecret } from "../../../src/jobs/local/kept_secret.ts";
 
 /** The registries of special addresses (RFC 6890 and its kin), by another implementation than the one that is tested. */
 const special4 = [

@@ -1,6 +1,6 @@
 /** Webhooks: what is sent, how often, in which order, and where it never goes. The receivers are servers on the loopback address. */
 import assert from "node:assert/strict";
-import { openFiles } from "../../../src/jobs/local/files.ts";
+import { openOutbox } from "../../../src/jobs/local/outbox.ts";
 import { post } from "../../../src/jobs/delivery/post.ts";
 import { openWebhooks, verifySignature, type WebhookOptions } from "../../../src/jobs/delivery/webhook.ts";
 import { atBench, type Bench, startedEvent } from "../../support/jobs/job_store.ts";
@@ -40,8 +40,8 @@ function opened(bench: Bench, options: Partial<WebhookOptions> = {}) {
     settled++;
     marks.filter(({ count }) => count <= settled).forEach(({ resolve }) => resolve());
   };
+  const { outbox } = bench;
   const webhooks = openWebhooks({
-    files: openFiles(bench.folder),
     secret: "s3cret",
     allowPrivate: true,
     version: "1.2.3",
@@ -49,15 +49,15 @@ function opened(bench: Bench, options: Partial<WebhookOptions> = {}) {
     delays: [5, 5, 5],
     timeout: 5000,
     ...options,
-    store: {
-      ...bench.store,
-      delivered(id) {
-        bench.store.delivered(id);
-        settle();
-      },
-      deliverLater(id, at) {
-        bench.store.deliverLater(id, at);
-        settle();
+    outbox: {
+      ...outbox,
+      async next(signal) {
+        const due = await outbox.next(signal);
+        return due && {
+          ...due,
+          delivered: () => due.delivered().then(settle),
+          later: (ms) => due.later(ms).then(settle),
+        };
       },
     },
   });
@@ -72,12 +72,12 @@ function opened(bench: Bench, options: Partial<WebhookOptions> = {}) {
 
 function runJob(bench: Bench, webhookUrl: string): string {
   const { id } = bench.add({ webhookUrl }).job;
-  bench.store.claim();
-  bench.store.started(id, startedEvent);
+  bench.ledger.claim();
+  bench.ledger.started(id, startedEvent);
   return id;
 }
 
-const waiting = ({ store }: Bench) => store.deliveriesDue(new Date(8e15), 99).length;
+const waiting = ({ ledger }: Bench) => ledger.deliveriesDue(new Date(8e15), 99).length;
 const names = (got: readonly Got[]) => got.map(({ body }) => JSON.parse(body).event);
 /** The timers of what is tested keep no process alive. */
 async function alive<T>(work: Promise<T>): Promise<T> {
@@ -89,7 +89,7 @@ Deno.test("webhook: start and end arrive in order, signed", () =>
   atReceiver(() => new Response("thanks"), async ({ port, got }, bench) => {
     const webhooks = opened(bench);
     const id = runJob(bench, `http://127.0.0.1:${port}/hooks/a?b=c`);
-    bench.store.succeed(id, 1);
+    bench.ledger.succeed(id, 1);
     await alive(webhooks.tries(2));
     assert.deepEqual([names(got), waiting(bench), webhooks.lines], [["started", "succeeded"], 0, []]);
     for (const { path, headers, body } of got) {
@@ -112,7 +112,7 @@ Deno.test("webhook: what fails is sent again, the same, before anything later", 
   atReceiver((_, count) => new Response(null, { status: count < 3 ? 500 : 204 }), async ({ port, got }, bench) => {
     const webhooks = opened(bench);
     const id = runJob(bench, `http://127.0.0.1:${port}/`);
-    bench.store.cancel(id);
+    bench.ledger.cancel(id);
     await alive(webhooks.tries(4));
     assert.deepEqual(names(got), ["started", "started", "started", "canceled"]);
     assert.equal(new Set(got.slice(0, 3).map(({ body }) => body)).size, 1);
@@ -157,7 +157,7 @@ Deno.test("webhook: redirects are followed nowhere, and after the last try it is
   atReceiver(() => Response.redirect("http://127.0.0.1:1/other", 307), async ({ port, got }, bench) => {
     const webhooks = opened(bench);
     const id = runJob(bench, `http://127.0.0.1:${port}/`);
-    bench.store.succeed(id, 1);
+    bench.ledger.succeed(id, 1);
     await alive(webhooks.tries(8));
     assert.deepEqual(names(got), [...Array(4).fill("started"), ...Array(4).fill("succeeded")]);
     assert.ok(got.every(({ path }) => path === "/"));
@@ -267,10 +267,10 @@ Deno.test("webhook: what a stop interrupts is sent by the next start, and no try
     const first = opened(bench);
     const id = runJob(bench, `http://127.0.0.1:${port}/`);
     await arrived.promise;
-    bench.store.succeed(id, 1);
+    bench.ledger.succeed(id, 1);
     await first.close();
     hanging.resolve(new Response());
-    assert.deepEqual(bench.store.deliveriesDue(new Date(), 9).map(({ tries }) => tries), [0]);
+    assert.deepEqual(bench.ledger.deliveriesDue(new Date(), 9).map(({ tries }) => tries), [0]);
     assert.deepEqual(first.lines, []);
     bench.reopen();
     const second = opened(bench);
@@ -298,7 +298,7 @@ Deno.test("webhook: four at once, no more, and one slow receiver does not keep t
       (_, index) => runJob(bench, `http://127.0.0.1:${port}/${index === 0 ? "slow" : index}`),
     );
     const webhooks = opened(bench);
-    ids.forEach((id) => bench.store.succeed(id, 1));
+    ids.forEach((id) => bench.ledger.succeed(id, 1));
     await alive(webhooks.tries(16));
     assert.equal(most, 4);
     assert.equal(got.filter(({ path }) => path === "/slow").length, 1);
@@ -316,15 +316,17 @@ Deno.test("webhook: a store that cannot note what arrived does not make a storm"
       throw new Error("the disk is full");
     };
     const webhooks = openWebhooks({
-      store: { ...bench.store, delivered: broken, deliverLater: broken },
-      files: openFiles(bench.folder),
+      outbox: openOutbox({
+        ledger: { ...bench.ledger, delivered: broken, deliverLater: broken },
+        folder: bench.folder,
+      }),
       secret: "s",
       allowPrivate: true,
       version: "1",
       log: (line) => line.startsWith("Cannot note") && noted.resolve(line),
     });
     runJob(bench, `http://127.0.0.1:${port}/`);
-    assert.match(await noted.promise, /Cannot note what became of a webhook of job .*: the disk is full/);
+    assert.match(await noted.promise, /Cannot note what became of a webhook of job .*: .*disk is full/);
     bench.add();
     assert.equal(got.length, 1);
     await webhooks.close();

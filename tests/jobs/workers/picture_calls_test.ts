@@ -15,7 +15,10 @@ function dyingOver(isDeadly: (fields: readonly string[]) => boolean) {
     asked.push({ fields, lives });
     return isDeadly(fields) ? Promise.reject(blame!("the inspector ended by SIGTRAP")) : Promise.resolve();
   };
-  const calls = openPictureCalls({ inspector: { call }, models: { folders: [] }, work: () => Promise.resolve() });
+  const calls = openPictureCalls({
+    inspector: { call },
+    machines: { model: () => Promise.reject(new Error("no model here")), call: () => Promise.resolve() },
+  });
   return { asked, inspect: calls.inspect };
 }
 

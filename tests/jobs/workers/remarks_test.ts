@@ -19,7 +19,7 @@ Deno.test("remarks: a worker that prints nothing but garbage fills neither the l
   const garbage = 'yes \'garbage \\036{"say":"ready"}\' & a=$!; yes warning >&2 & b=$!; sleep 0.5; kill $a $b; exit 3';
   await onFloor(
     { command: () => ({ command: "sh", args: ["-c", garbage] }) },
-    async ({ store, logged, supervisor }) => {
+    async ({ ledger, logged, supervisor }) => {
       let turns = 0;
       while (!logged.some((line) => /ended with code 3/.test(line))) {
         await new Promise((resolve) => setTimeout(resolve, 10));
@@ -27,7 +27,7 @@ Deno.test("remarks: a worker that prints nothing but garbage fills neither the l
       }
       assert.ok(turns > 3, "nothing else had its turn");
       assert.ok(logged.length < 110, `${logged.length} lines`);
-      assert.deepEqual([supervisor.ready(), store.counts().running], [0, 0]);
+      assert.deepEqual([supervisor.ready(), ledger.counts().running], [0, 0]);
     },
   );
 });

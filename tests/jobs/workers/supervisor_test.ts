@@ -34,13 +34,13 @@ Deno.test("supervisor: several workers work at once", async () => {
 });
 
 Deno.test("supervisor: a worker's death costs only the steps since the last checkpoint", async () => {
-  await onFloor({}, async ({ create, ended, until, store, supervisor, counted }) => {
+  await onFloor({}, async ({ create, ended, until, ledger, supervisor, counted }) => {
     const id = await create({ steps: 40, seed: SEEDS.slow });
     await until(id, ({ step }) => step >= 12);
     await killHard(supervisor.pids()[0]);
     const job = await ended(id);
     assert.deepEqual([job.status, job.attempts], ["succeeded", 2]);
-    const started = store.events(id, { after: 0, limit: 1000 }).filter(({ name }) => name === "started");
+    const started = ledger.events(id, { after: 0, limit: 1000 }).filter(({ name }) => name === "started");
     const from = started.map(({ data }) => JSON.parse(data).step);
     assert.equal(from[0], 0);
     assert.ok(from[1] >= 10 && from[1] % 5 === 0, `went on after step ${from[1]}`);
@@ -61,11 +61,11 @@ Deno.test("supervisor: a job that brings down three workers fails, and the next 
 });
 
 Deno.test("supervisor: canceling ends a running job within a step, and frees its worker", async () => {
-  await onFloor({}, async ({ create, ended, until, supervisor }) => {
+  await onFloor({}, async ({ create, ended, until, ledger }) => {
     const id = await create({ steps: 100_000, seed: SEEDS.slow });
     const next = await create({ steps: 2 });
     const { step } = await until(id, (job) => job.step >= 2);
-    supervisor.cancel(id);
+    ledger.cancel(id);
     const job = await ended(id);
     assert.equal(job.status, "canceled");
     assert.ok(job.step <= step + 2, `ended at step ${job.step}, canceled at ${step}`);
@@ -74,11 +74,11 @@ Deno.test("supervisor: canceling ends a running job within a step, and frees its
 });
 
 Deno.test("supervisor: a job canceled while its worker dies does not come back", async () => {
-  await onFloor({}, async ({ create, ended, until, supervisor }) => {
+  await onFloor({}, async ({ create, ended, until, ledger, supervisor }) => {
     const id = await create({ steps: 100_000, seed: SEEDS.slow });
     await until(id, ({ step }) => step >= 1);
     const [pid] = supervisor.pids();
-    supervisor.cancel(id);
+    ledger.cancel(id);
     await killHard(pid);
     assert.equal((await ended(id)).status, "canceled");
   });
@@ -93,27 +93,27 @@ Deno.test("supervisor: what a worker says went wrong is the job's error", async 
 });
 
 Deno.test("supervisor: stopping saves the running job, which waits in its old place", async () => {
-  await onFloor({}, async ({ create, until, supervisor, store }) => {
+  await onFloor({}, async ({ create, until, supervisor, ledger }) => {
     const ids = [await create({ steps: 1000, seed: SEEDS.slow }), await create({ steps: 2 })];
     await until(ids[0], ({ step }) => step >= 7);
     await supervisor.stop(5000);
-    const [first, second] = ids.map((id) => store.get(id)!);
+    const [first, second] = ids.map((id) => ledger.get(id)!);
     assert.deepEqual([first.job.status, first.job.position, first.deaths], ["queued", 1, 0]);
     assert.deepEqual([second.job.status, second.job.position], ["queued", 2]);
   });
 });
 
 Deno.test("supervisor: what the store cannot take is offered again; the worker and those behind are not harmed", async () => {
-  await onFloor({}, async ({ create, ended, until, names, store, supervisor, logged }) => {
+  await onFloor({}, async ({ create, ended, until, names, ledger, supervisor, logged }) => {
     const full = <A extends unknown[], T>(times: number, write: (...values: A) => T) => (...values: A): T => {
       if (times-- > 0) throw new Error("database or disk is full");
       return write(...values);
     };
-    const { succeed, progress, claim, requeue } = store;
-    store.succeed = full(1, succeed);
-    store.progress = full(2, progress);
-    store.claim = full(1, claim);
-    store.requeue = full(1, requeue);
+    const { succeed, progress, claim, requeue } = ledger;
+    ledger.succeed = full(1, succeed);
+    ledger.progress = full(2, progress);
+    ledger.claim = full(1, claim);
+    ledger.requeue = full(1, requeue);
     const first = await create({ steps: 30, seed: SEEDS.slow });
     const next = await create({ steps: 3 });
     const [pid] = supervisor.pids();
@@ -128,13 +128,13 @@ Deno.test("supervisor: what the store cannot take is offered again; the worker a
 });
 
 Deno.test("supervisor: a worker that is told to leave by a signal costs its job no life", async () => {
-  await onFloor({}, async ({ create, ended, until, store, supervisor }) => {
+  await onFloor({}, async ({ create, ended, until, ledger, supervisor }) => {
     const id = await create({ steps: 60, seed: SEEDS.slow });
     for (let attempt = 1; attempt <= 3; attempt++) {
       await until(id, ({ attempts, step }) => attempts === attempt && step > 3 * attempt);
       await askToLeave(supervisor.pids()[0]);
     }
     const job = await ended(id);
-    assert.deepEqual([job.status, job.attempts, store.get(id)!.deaths], ["succeeded", 4, 0]);
+    assert.deepEqual([job.status, job.attempts, ledger.get(id)!.deaths], ["succeeded", 4, 0]);
   });
 });

@@ -58,7 +58,7 @@ Deno.test({
   name: "worker: a job killed between training and enlargement loses nothing; its result has the photograph's size",
   ignore: !adapter,
   async fn() {
-    await onFloor(real, async ({ folder, store, create, ended, supervisor, logged }) => {
+    await onFloor(real, async ({ folder, ledger, create, ended, supervisor, logged }) => {
       const large = { ...pictures, structure: await encodeImage(tinyPicture(1801, 1201, 1), "png") };
       const small = { ...options, size: 64, steps: 6 };
       const killed = await create(small, large);
@@ -82,7 +82,7 @@ Deno.test({
       assert.deepEqual(left.filter((name) => name.endsWith(".png")), ["result.png", "trained.png"]);
 
       // The time left was told of the enlargement too, when all steps were done.
-      const told = store.events(whole, { after: 0, limit: 1000 }).filter(({ name }) => name === "progress");
+      const told = ledger.events(whole, { after: 0, limit: 1000 }).filter(({ name }) => name === "progress");
       const finishing = told.map(({ data }) => JSON.parse(data)).filter(({ step }) => step === 6);
       assert.ok(finishing.some(({ eta_seconds }) => eta_seconds > 0), JSON.stringify(finishing));
 
@@ -141,7 +141,7 @@ Deno.test({
   name: "worker: canceled within a step; pictures are rendered between the steps of a running job",
   ignore: !adapter,
   async fn() {
-    await onFloor(real, async ({ folder, create, ended, until, supervisor }) => {
+    await onFloor(real, async ({ folder, ledger, create, ended, until, supervisor }) => {
       const done = await create({ ...options, steps: 2 }, pictures);
       await ended(done);
       const long = await create({ ...options, steps: 100_000 }, pictures);
@@ -153,7 +153,7 @@ Deno.test({
       await supervisor.call({ task: "apply", generator, picture, options: { detail: "guided" }, out, format: "webp" });
       assert.deepEqual(await sizeOf(out), [77, 35]);
       const { step } = await until(long, () => true);
-      supervisor.cancel(long);
+      ledger.cancel(long);
       const job = await ended(long);
       assert.equal(job.status, "canceled");
       assert.ok(job.step - step < 100, `canceled at step ${step}, ended at ${job.step}`);

@@ -102,6 +102,32 @@ Deno.test("events: a stream tells what was and what comes, and ends with the job
     }
   }));
 
+Deno.test("events: a move in the queue is told without an id, and a replay knows the first place and the one that is now", () =>
+  onStage({}, async (theatre) => {
+    const { ask, worker, ledger } = theatre;
+    const ids = [];
+    for (let count = 0; count < 3; count++) ids.push((await queued(theatre)).id);
+    const stream = eventsOf(await ask(`/v1/jobs/${ids[2]}/events`));
+    const next = async () => {
+      const event = await stream.next();
+      return [event?.id, event?.name, event?.data.position];
+    };
+    assert.deepEqual(await next(), ["1", "queued", 3]);
+    worker.start();
+    assert.deepEqual(await next(), [null, "queued", 2]);
+    ledger.cancel(ids[1]);
+    assert.deepEqual(await next(), [null, "queued", 1]);
+    const replay = eventsOf(await ask(`/v1/jobs/${ids[2]}/events`));
+    const told = [await replay.next(), await replay.next()];
+    assert.deepEqual(told.map((event) => [event?.id, event?.data.position]), [["1", 3], [null, 1]]);
+    await replay.cancel();
+    assert.equal(worker.start(), ids[2]);
+    assert.deepEqual(await next(), ["2", "started", undefined]);
+    ledger.requeue(ids[2], { died: false });
+    assert.deepEqual(await next(), [null, "queued", 1]);
+    await stream.cancel();
+  }));
+
 Deno.test("events: whoever comes back gets exactly what came after", () =>
   onStage({}, async (theatre) => {
     const { worker, serve, ask } = theatre;
@@ -275,7 +301,7 @@ Deno.test("events: 60 clients of one job, a third deaf and a third coming and go
 
 Deno.test("events: POST /v1/splice/stream over a socket goes on as a job when its client leaves", () =>
   onStage({}, async (theatre) => {
-    const { worker, serve, store } = theatre;
+    const { worker, serve, ledger } = theatre;
     const response = await fetch(`${serve()}/v1/splice/stream`, { method: "POST", body: pairForm({ steps: 2 }) });
     const stream = eventsOf(response);
     const first = await stream.next();
@@ -285,7 +311,7 @@ Deno.test("events: POST /v1/splice/stream over a socket goes on as a job when it
     const id = worker.start();
     assert.equal(id, first?.data.id);
     await worker.succeed(id);
-    assert.equal(store.get(id)?.job.status, "succeeded");
+    assert.equal(ledger.get(id)?.job.status, "succeeded");
     const result = await fetch(`${serve()}/v1/jobs/${id}/result`);
     assert.equal(result.headers.get("content-length"), String(fixture("rgb-16.png").length));
     assert.deepEqual(await result.bytes(), fixture("rgb-16.png"));

@@ -23,10 +23,10 @@ async function refusalOf(response: Response): Promise<Refusal> {
   return { status, code: type.slice("/problems/".length), detail, fields: errors.map(({ field }) => field), messages };
 }
 
-async function refused({ ask, uploads, store }: Theatre, path: string, init: RequestInit): Promise<Refusal> {
+async function refused({ ask, uploads, ledger }: Theatre, path: string, init: RequestInit): Promise<Refusal> {
   const refusal = await refusalOf(await ask(path, { method: "POST", ...init }));
   assert.deepEqual(uploads(), [], "nothing stays on the disk");
-  assert.equal(store.counts().queued, 0);
+  assert.equal(ledger.counts().queued, 0);
   return refusal;
 }
 

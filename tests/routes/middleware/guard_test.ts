@@ -34,7 +34,7 @@ Deno.test("guard: with keys, /v1 and /metrics want one; health, page and documen
   }));
 
 Deno.test("guard: a page of another site can neither send nor, under a name of its own, read", () =>
-  onStage({}, async ({ ask, store }) => {
+  onStage({}, async ({ ask, ledger }) => {
     const post = (headers: Record<string, string>, path = "/v1/jobs") =>
       ask(path, { method: "POST", body: pairForm(), headers });
     for (const origin of ["https://evil.example", "null", "http://localhost:3000", "http://127.0.0.1:8080"]) {
@@ -45,7 +45,7 @@ Deno.test("guard: a page of another site can neither send nor, under a name of i
       assert.equal(removal.status, 403);
       await removal.body?.cancel();
     }
-    assert.equal(store.counts().queued, 0);
+    assert.equal(ledger.counts().queued, 0);
     const own = await post({ origin: "http://localhost:8080" });
     assert.equal(own.status, 202);
     await own.body?.cancel();
@@ -111,7 +111,7 @@ Deno.test("guard: without configured origins there is no CORS; with them, for th
 });
 
 Deno.test("guard: creating requests are counted by client", () =>
-  onStage({ rateLimit: 2 }, async ({ ask, store }) => {
+  onStage({ rateLimit: 2 }, async ({ ask, ledger }) => {
     const post = (from: string, headers = {}) => ask("/v1/jobs", { method: "POST", body: pairForm(), from, headers });
     for (const left of ["1", "0"]) {
       const response = await post("192.0.2.1");
@@ -126,7 +126,7 @@ Deno.test("guard: creating requests are counted by client", () =>
     assert.ok(wait >= 1 && wait <= 60);
     assert.equal(refused.headers.get("ratelimit-remaining"), "0");
     assert.match((await problemOf(refused)).detail, /more than 2 creating requests a minute/);
-    assert.equal(store.counts().queued, 2);
+    assert.equal(ledger.counts().queued, 2);
 
     const reading = await ask("/v1/jobs", { from: "192.0.2.1" });
     assert.deepEqual([reading.status, reading.headers.get("ratelimit-limit")], [200, "60000"]);

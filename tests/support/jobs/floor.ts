@@ -1,16 +1,17 @@
 /**
- * A floor of workers: a data folder of its own, a store, and a supervisor with real processes. What the workers are is the test's choice.
+ * A floor of workers: a data folder of its own, a ledger, and a supervisor with real processes. What the workers are is the test's choice.
  */
 import { type CountedEvent, isFinal, type Job } from "../../../src/jobs/model/job.ts";
 import { openFiles } from "../../../src/jobs/local/files.ts";
-import { type JobStore, openStore } from "../../../src/jobs/local/store.ts";
+import { type Ledger, openLedger } from "../../../src/jobs/local/ledger.ts";
+import { openSource } from "../../../src/jobs/local/source.ts";
 import { openSupervisor, type Supervisor } from "../../../src/jobs/workers/supervisor.ts";
 import { type InputName, INPUTS, kindSchema, parseWork } from "../../../src/jobs/model/work.ts";
 import { standIn } from "./stand_in.ts";
 
 export interface Floor {
   readonly folder: string;
-  readonly store: JobStore;
+  readonly ledger: Ledger;
   readonly supervisor: Supervisor;
   readonly counted: CountedEvent[];
   readonly logged: string[];
@@ -35,23 +36,25 @@ export interface FloorOptions {
 export async function onFloor(options: FloorOptions, use: (floor: Floor) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
   const files = openFiles(folder);
-  const store = openStore(files.database);
+  const ledger = openLedger(files.database);
   const counted: CountedEvent[] = [];
   const logged: string[] = [];
+  const stopping = new AbortController();
+  const log = (text: string) => logged.push(text);
+  ledger.onCount((event) => counted.push(event));
   const supervisor = openSupervisor({
-    store,
-    files,
+    source: openSource({ ledger, files, stopping: stopping.signal, log }),
     command: options.command?.(folder) ?? standIn(),
     workers: options.workers ?? 1,
     findModel: () => Promise.resolve(options.model ?? "model.safetensors"),
     onCount: (event) => counted.push(event),
-    log: (text) => logged.push(text),
+    log,
   });
   function until(id: string, wanted: (job: Job) => boolean): Promise<Job> {
     return new Promise((resolve) => {
-      const forget = store.onChange(look);
+      const forget = ledger.onChange(look);
       function look() {
-        const job = store.get(id)!.job;
+        const job = ledger.get(id)!.job;
         if (!wanted(job)) return;
         forget();
         resolve(job);
@@ -62,7 +65,7 @@ export async function onFloor(options: FloorOptions, use: (floor: Floor) => Prom
   try {
     await use({
       folder,
-      store,
+      ledger,
       supervisor,
       counted,
       logged,
@@ -77,17 +80,18 @@ export async function onFloor(options: FloorOptions, use: (floor: Floor) => Prom
         const idle = { model: "stand-in", preview_every: 0, ...options };
         const parsed = parseWork(kind, idle);
         if (!parsed.ok) throw new Error(parsed.errors[0].message);
-        store.create({ id, ...parsed.work, webhookUrl: null, idempotency: null, bytes: 3 }, { queue: 100 });
-        supervisor.assign();
+        const adopted = { bytes: 3 };
+        ledger.create({ id, ...parsed.work, webhookUrl: null, idempotency: null, adopted }, { queue: 100 });
         return id;
       },
       until,
       ended: (id) => until(id, ({ status }) => isFinal(status)),
-      names: (id) => store.events(id, { after: 0, limit: 1000 }).map(({ name }) => name),
+      names: (id) => ledger.events(id, { after: 0, limit: 1000 }).map(({ name }) => name),
     });
   } finally {
+    stopping.abort();
     await supervisor.stop(5000);
-    store.close();
+    ledger.close();
     await Deno.remove(folder, { recursive: true });
   }
 }

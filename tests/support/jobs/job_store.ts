@@ -1,6 +1,11 @@
-/** A store of jobs in a folder of its own, with a clock that the test moves. */
+/** Jobs kept in a folder of its own, with a clock that the test moves: the ledger, and the ports over it. */
+import { type DataFiles, openFiles } from "../../../src/jobs/local/files.ts";
+import { type Ledger, type LedgerOptions, openLedger } from "../../../src/jobs/local/ledger.ts";
+import { openOutbox } from "../../../src/jobs/local/outbox.ts";
+import { openStore } from "../../../src/jobs/local/store.ts";
 import type { Fault } from "../../../src/jobs/model/job.ts";
-import { type JobRecord, type JobStore, openStore, type StoreOptions } from "../../../src/jobs/local/store.ts";
+import type { JobStore, Outbox } from "../../../src/jobs/model/ports.ts";
+import type { JobRecord } from "../../../src/jobs/model/record.ts";
 import { parseRecipe, type Recipe } from "../../../src/splice/transfer/recipe.ts";
 
 export function recipe(fields: Readonly<Record<string, unknown>> = {}): Recipe {
@@ -19,27 +24,38 @@ interface Added {
 
 export interface Bench {
   readonly folder: string;
+  readonly ledger: Ledger;
+  /** What is told of its files goes nowhere. */
+  readonly files: DataFiles;
   readonly store: JobStore;
+  readonly outbox: Outbox;
   /** Milliseconds since 1970; the store reads it. */
   clock: number;
   /** Queues a job. */
   add(options?: Added): JobRecord;
   /** The job's events, all of them, parsed. */
   told(id: string): { id: number; name: string; data: Record<string, unknown> }[];
-  /** Closes the store and opens the same file. */
-  reopen(options?: StoreOptions): JobStore;
+  /** Closes the ledger and opens the same file. */
+  reopen(options?: LedgerOptions): Ledger;
 }
 
-export async function atBench(use: (bench: Bench) => void | Promise<void>, options: StoreOptions = {}): Promise<void> {
+export async function atBench(use: (bench: Bench) => void | Promise<void>, options: LedgerOptions = {}): Promise<void> {
   const folder = await Deno.makeTempDir();
-  const path = `${folder}/splice.sqlite`;
+  const files = openFiles(folder);
   const settings = { now: () => new Date(bench.clock), ...options };
-  let store = openStore(path, settings);
+  let ledger = openLedger(files.database, settings);
   const bench: Bench = {
     folder,
+    files,
     clock: Date.parse("2026-01-01T00:00:00Z"),
+    get ledger() {
+      return ledger;
+    },
     get store() {
-      return store;
+      return openStore({ ledger, files, log: () => {} });
+    },
+    get outbox() {
+      return openOutbox({ ledger, folder, now: settings.now });
     },
     add({ webhookUrl, key, digest = "d", queue = 1000, bytes = 10 } = {}) {
       const idempotency = key === undefined ? null : { key, digest };
@@ -49,21 +65,21 @@ export async function atBench(use: (bench: Bench) => void | Promise<void>, optio
         options: recipe({ steps: 100 }),
         webhookUrl: webhookUrl ?? null,
         idempotency,
-        bytes,
+        adopted: { bytes },
       };
-      return store.create(job, { queue }).record;
+      return ledger.create(job, { queue }).record;
     },
     told: (id) =>
-      store.events(id, { after: 0, limit: 1e6 }).map(({ id, name, data }) => ({ id, name, data: JSON.parse(data) })),
+      ledger.events(id, { after: 0, limit: 1e6 }).map(({ id, name, data }) => ({ id, name, data: JSON.parse(data) })),
     reopen(changed = {}) {
-      store.close();
-      return store = openStore(path, { ...settings, ...changed });
+      ledger.close();
+      return ledger = openLedger(files.database, { ...settings, ...changed });
     },
   };
   try {
     await use(bench);
   } finally {
-    store.close();
+    ledger.close();
     await Deno.remove(folder, { recursive: true });
   }
 }

@@ -5,7 +5,7 @@
 import { decodeImage } from "../../../src/images/decode.ts";
 import { encodeImage } from "../../../src/images/encode.ts";
 import { fitPicture, type Picture } from "../../../src/images/picture.ts";
-import { writeWhole } from "../../../src/jobs/local/write_whole.ts";
+import { writeWhole } from "../../../src/jobs/machine/write_whole.ts";
 import { INPUTS } from "../../../src/jobs/model/work.ts";
 import type { Task } from "../../../src/jobs/model/messages.ts";
 import { act, after, checkpointOf, interruption, type Run, say } from "./scripted_worker.ts";

@@ -56,7 +56,10 @@ async function train(run: Run): Promise<void> {
       await Deno.copyFile(`${folder}/${input}`, `${folder}/preview.jpg`);
       say({ say: "preview", job, step });
     }
-    if (step % 5 === 0) await checkpoint.write(step);
+    if (step % 5 === 0) {
+      await checkpoint.write(step);
+      say({ say: "saved", job, step });
+    }
   }
   await Deno.copyFile(`${folder}/${input}`, `${folder}/result.png`);
   if (work.kind === "splice") await Deno.writeTextFile(`${folder}/generator.safetensors`, `generator of seed ${seed}`);

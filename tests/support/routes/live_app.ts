@@ -1,6 +1,7 @@
 /** The real routes and jobs' side with real processes: the inspector as it is, and GPU workers that are stood in for. Asked without a socket. */
 import { fileURLToPath } from "node:url";
 import { type Live, openLive } from "../../../src/jobs/live.ts";
+import { openLocal } from "../../../src/jobs/local/backend.ts";
 import { type LogRecord, openApp } from "../../../src/routes/app.ts";
 import { standIn } from "../jobs/stand_in.ts";
 
@@ -33,14 +34,15 @@ export async function openLiveApp(
     onError(error: unknown): void;
   },
 ) {
+  const models = { folders: [options.models ?? `${root}models`] };
   const live = await openLive({
-    dataFolder: data,
+    openBackend: (surroundings) => openLocal({ ...surroundings, dataFolder: data, models }),
     workerCommand: options.command ?? standIn,
     workers: options.workers ?? 1,
     queue: options.queue ?? 100,
     keep: Infinity,
     keepBytes: Infinity,
-    models: { folders: [options.models ?? `${root}models`] },
+    models,
     webhookSecret: null,
     allowPrivateWebhooks: false,
     version: "test",

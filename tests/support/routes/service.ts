@@ -7,11 +7,15 @@ import { createJob } from "../../../src/jobs/creation.ts";
 import { openFeeds } from "../../../src/jobs/delivery/feed.ts";
 import { readFeatureFields } from "../../../src/jobs/model/feature_fields.ts";
 import { openFiles } from "../../../src/jobs/local/files.ts";
-import { type CountedEvent, Fault, type FaultCode, isFinal, type Job } from "../../../src/jobs/model/job.ts";
-import type { JobService, Served, Upload } from "../../../src/jobs/model/service.ts";
-import { type JobStore, openStore } from "../../../src/jobs/local/store.ts";
+import { Fault, type FaultCode, isFinal, type Job } from "../../../src/jobs/model/job.ts";
+import { openJobFiles } from "../../../src/jobs/local/job_files.ts";
+import { type Ledger, openLedger } from "../../../src/jobs/local/ledger.ts";
+import { ownMachines } from "../../../src/jobs/local/own_machines.ts";
+import { openStore } from "../../../src/jobs/local/store.ts";
+import { serveFile } from "../../../src/jobs/machine/serve_file.ts";
+import type { JobService, Upload } from "../../../src/jobs/model/service.ts";
 import { checkWebhookUrl } from "../../../src/jobs/delivery/webhook.ts";
-import { INPUTS } from "../../../src/jobs/model/work.ts";
+import { whenEnded } from "../../../src/jobs/delivery/when_ended.ts";
 import { type AppOptions, type LogRecord, openApp } from "../../../src/routes/app.ts";
 
 export const root = fileURLToPath(new URL("../../../", import.meta.url));
@@ -29,7 +33,7 @@ export interface Worker {
 export interface Stage {
   readonly service: JobService;
   readonly worker: Worker;
-  readonly store: JobStore;
+  readonly ledger: Ledger;
   readonly folder: string;
   /** What lies in the folder of uploads. */
   uploads(): string[];
@@ -47,106 +51,91 @@ const models = { folders: [`${root}models`] };
 
 async function openStage(options: { queue: number }): Promise<{ stage: Stage; close(): Promise<void> }> {
   const folder = await Deno.makeTempDir();
-  const files = openFiles(folder);
-  const store = openStore(files.database);
+  const data = openFiles(folder);
+  const ledger = openLedger(data.database);
+  const store = openStore({ ledger, files: data, log: () => {} });
+  const files = openJobFiles(data);
   const feeds = openFeeds(store);
-  const counting = new Set<(event: CountedEvent) => void>();
   const stopping = new AbortController();
-  const count = (event: CountedEvent) => counting.forEach((listener) => listener(event));
-  const record = (id: string) => {
-    const found = store.get(id);
+  const machines = ownMachines({
+    workers: () => 2,
+    ready: () => stage.ready,
+    device: () => null,
+    plannedBytes: () => 0,
+    largestPlan: () => 1000,
+    call: () => Promise.reject(new Error("nobody works here")),
+  }, models);
+  const record = async (id: string) => {
+    const found = await store.get(id);
     if (found === null) throw new Fault("unknown_job", `There is no job ${id.slice(0, 60)}`);
     return found;
   };
-  const succeeded = (id: string) => {
-    const { status } = record(id).job;
+  const succeeded = async (id: string) => {
+    const found = await record(id);
+    const { status } = found.job;
     if (status !== "succeeded") throw new Fault(isFinal(status) ? "no_result" : "not_finished", `The job is ${status}`);
+    return found;
   };
-  const generates = (id: string) => {
-    succeeded(id);
-    if (record(id).job.kind !== "splice") throw new Fault("not_found", "The job leaves no generator");
-  };
-  const served = async (path: string, type: string): Promise<Served> => {
-    const { size, mtime } = await Deno.stat(path);
-    return { path, type, bytes: size, modified: mtime };
+  const generates = async (id: string) => {
+    const found = await succeeded(id);
+    if (found.job.kind !== "splice") throw new Fault("not_found", "The job leaves no generator");
+    return found;
   };
   const answer = async (upload: Upload, { name, bytes, type }: { name: string; bytes: Uint8Array; type: string }) => {
     await Deno.stat(join(upload.folder, "image"));
     await Deno.writeFile(join(upload.folder, name), bytes);
-    return await served(join(upload.folder, name), type);
+    return await serveFile(join(upload.folder, name), type);
   };
 
   const service: JobService = {
-    openUpload: () => files.openUpload(),
-    create: async (request) => {
-      const { job, replayed } = await createJob(request, {
+    openUpload: () => data.openUpload(),
+    create: (request) =>
+      createJob(request, {
         store,
         files,
-        models,
+        machines,
         queue: options.queue,
         inspect: () => Promise.resolve(),
-        device: () => ({ device: null, plannedBytes: 0 }),
         checkWebhook: (url) => checkWebhookUrl(url, { allowPrivate: false }),
-      });
-      return { job: record(job.id).job, replayed };
-    },
-    get: (id) => record(id).job,
-    list({ limit, before, status }) {
-      const found = store.list({ limit: limit + 1, status, before: before === undefined ? undefined : Number(before) });
+      }),
+    get: async (id) => (await record(id)).job,
+    async list({ limit, before, status }) {
+      const beforeNumber = before === undefined ? undefined : Number(before);
+      const found = await store.list({ limit: limit + 1, status, before: beforeNumber });
       const page = found.slice(0, limit);
       return { jobs: page.map(({ job }) => job), next: found.length > limit ? String(page.at(-1)!.number) : null };
     },
     async remove(id) {
-      const { job } = record(id);
-      if (job.status === "running") return { did: "canceling", job };
-      if (job.status === "queued") {
-        store.cancel(id);
-        return { did: "canceled", job: record(id).job };
-      }
-      store.remove(id);
-      await files.removeJob(id);
+      await record(id);
+      const was = await store.cancel(id);
+      if (was !== null) return { did: "canceled", was, job: (await record(id)).job };
+      await store.remove(id);
       return { did: "removed" };
     },
     feed: (id, after) => feeds.open(id, after),
-    finished: (id) =>
-      new Promise<Job>((resolve, reject) => {
-        const look = () => {
-          const job = store.get(id)?.job;
-          if (job === undefined || !isFinal(job.status)) return;
-          forget();
-          resolve(job);
-        };
-        const forget = store.onChange(look);
-        const interrupted = () => {
-          forget();
-          reject(new Fault("unavailable", "The server is being restarted", { retryAfter: 10 }));
-        };
-        stopping.signal.addEventListener("abort", interrupted);
-        if (stopping.signal.aborted) interrupted();
-        look();
-      }),
+    finished: (id) => whenEnded(id, { store, stopping: stopping.signal }),
     async result(id, format) {
-      succeeded(id);
-      const path = files.jobFile(id, `result.${format}`);
+      await succeeded(id);
+      const path = data.jobFile(id, `result.${format}`);
       await Deno.writeFile(path, fixture(outcomes[format]));
       await Deno.utime(path, 1e9, 1e9);
-      return await served(path, `image/${format}`);
+      return await serveFile(path, `image/${format}`);
     },
     trained: (id, format) => service.result(id, format),
     async preview(id) {
-      if (record(id).previewStep === null) throw new Fault("not_found", "The job has no preview yet");
-      return await served(files.jobFile(id, "preview.jpg"), "image/jpeg");
+      const found = await record(id);
+      if (found.previewStep === null) throw new Fault("not_found", "The job has no preview yet");
+      return (await files.open(found, "preview"))!;
     },
-    async generator(id) {
-      generates(id);
-      return await served(files.jobFile(id, "generator.safetensors"), "application/octet-stream");
+    generator: async (id) => (await files.open(await generates(id), "generator"))!,
+    async input(id, name) {
+      const found = await files.input(await record(id), name);
+      if (found === null) throw new Fault("not_found", `The job has no picture ${name}`);
+      return found;
     },
-    async input(id, name, format) {
-      if (!INPUTS[record(id).job.kind].includes(name)) throw new Fault("not_found", `The job has no picture ${name}`);
-      return await served(
-        files.jobFile(id, name),
-        format === undefined ? "application/octet-stream" : `image/${format}`,
-      );
+    async inputAs(id, name, format) {
+      await service.input(id, name);
+      return await serveFile(data.jobFile(id, name), `image/${format}`);
     },
     async show(upload, format) {
       return await answer(upload, {
@@ -156,7 +145,7 @@ async function openStage(options: { queue: number }): Promise<{ stage: Stage; cl
       });
     },
     async apply(id, upload, { format }) {
-      generates(id);
+      await generates(id);
       const bytes = fixture(outcomes[format]);
       return await answer(upload, { name: `result.${format}`, bytes, type: `image/${format}` });
     },
@@ -181,43 +170,41 @@ async function openStage(options: { queue: number }): Promise<{ stage: Stage; cl
       const { queued, running } = store.counts();
       return { queued, running, plannedBytes: running * 1000, plannedByJob: 1000 };
     },
-    onCount(listener) {
-      counting.add(listener);
-      return () => void counting.delete(listener);
-    },
+    onCount: store.onCount,
   };
 
   const worker: Worker = {
     start() {
-      const { id, options: { model = "", steps } } = store.claim()!.job;
-      store.started(id, { adapter: "a scripted one", model, steps, step: 0 });
+      const { id, options: { model = "", steps } } = ledger.claim()!.job;
+      ledger.started(id, { adapter: "a scripted one", model, steps, step: 0 });
       return id;
     },
     step(id, step) {
-      const { steps } = record(id).job;
-      store.progress(id, { step, steps, losses: { total: 1 / step }, steps_per_second: 2, eta_seconds: steps - step });
-      count({ what: "steps", seconds: [0.5] });
+      const { steps } = ledger.get(id)!.job;
+      ledger.progress(
+        id,
+        { step, steps, losses: { total: 1 / step }, steps_per_second: 2, eta_seconds: steps - step },
+        [0.5],
+      );
     },
     async preview(id, step) {
-      await Deno.writeFile(files.jobFile(id, "preview.jpg"), fixture("grey.jpg"));
-      store.preview(id, step);
+      await Deno.writeFile(data.jobFile(id, "preview.jpg"), fixture("grey.jpg"));
+      ledger.preview(id, step);
     },
     async succeed(id) {
-      await Deno.writeFile(files.jobFile(id, "result.png"), fixture(outcomes.png));
-      await Deno.writeFile(files.jobFile(id, "generator.safetensors"), new Uint8Array(100));
-      store.succeed(id, await files.sizeOf(id));
-      count({ what: "ended", outcome: "succeeded" });
+      await Deno.writeFile(data.jobFile(id, "result.png"), fixture(outcomes.png));
+      await Deno.writeFile(data.jobFile(id, "generator.safetensors"), new Uint8Array(100));
+      ledger.succeed(id, await data.sizeOf(id));
     },
     fail(id, code, detail) {
-      store.fail(id, new Fault(code, detail).problem);
-      count({ what: "ended", outcome: "failed" });
+      ledger.fail(id, new Fault(code, detail).problem);
     },
   };
 
   const stage: Stage = {
     service,
     worker,
-    store,
+    ledger,
     folder,
     uploads: () => Array.from(Deno.readDirSync(join(folder, "uploads")), ({ name }) => name),
     stop() {
@@ -232,7 +219,7 @@ async function openStage(options: { queue: number }): Promise<{ stage: Stage; cl
     stage,
     async close() {
       if (!stopping.signal.aborted) stage.stop();
-      store.close();
+      ledger.close();
       await Deno.remove(folder, { recursive: true });
     },
   };

@@ -3,6 +3,7 @@
  * what its Content-Security-Policy forbids, and every request to anyone but its own server end up in `complaints`.
  */
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { apt, hasApt, isThere, missingPermission } from "../debian.ts";
 
 const chromium = "/usr/bin/chromium";
 
@@ -10,44 +11,18 @@ const chromium = "/usr/bin/chromium";
 export function noBrowser(): string | null {
   const there = isThere(chromium);
   const commands = there ? [chromium] : [chromium, "apt-get"];
-  const needed: Deno.PermissionDescriptor[] = [
+  const missing = missingPermission([
     ...commands.map((command) => ({ name: "run", command }) as const),
     ...(["homedir", "osRelease", "uid"] as const).map((kind) => ({ name: "sys", kind }) as const),
-  ];
-  for (const one of needed) {
-    if (Deno.permissions.querySync(one).state !== "granted") {
-      return `it would need the permission ${Object.values(one).join(" ")}`;
-    }
-  }
-  if (there) return null;
-  if (Deno.build.os !== "linux" || !isThere("/usr/bin/apt-get")) {
-    return `${chromium} is missing, and there is no apt-get to install it`;
-  }
+  ]);
+  if (missing !== null || there) return missing;
+  if (!hasApt()) return `${chromium} is missing, and there is no apt-get to install it`;
   return Deno.uid() === 0 ? null : `${chromium} is missing; as root: apt-get install chromium`;
 }
 
-const isThere = (path: string) => {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
-  }
-};
-
 async function install(): Promise<void> {
   console.log("installing Debian's chromium (once)");
-  for (const args of [["update"], ["install", "-y", "--no-install-recommends", "chromium"]]) {
-    const env = { DEBIAN_FRONTEND: "noninteractive" };
-    const { success, stderr } = await new Deno.Command("apt-get", {
-      args: ["-qq", "-o", "DPkg::Lock::Timeout=300", ...args],
-      env,
-      stdout: "null",
-      stderr: "piped",
-    }).output();
-    if (!success && args[0] !== "update") {
-      throw new Error(`Cannot install chromium: ${new TextDecoder().decode(stderr).trim()}`);
-    }
-  }
+  await apt(["install", "-y", "--no-install-recommends", "chromium"]);
 }
 
 export interface Watched {

@@ -143,12 +143,16 @@ const said = (id: number, name: string, data = "{}") => `id: ${id}\nevent: ${nam
 
 Deno.test("following: comes back after a break with the last id, and hands on nothing twice", async () => {
   const seen = await followScript([
-    { text: said(1, "queued") + said(2, "started") + "id: 3\nevent: prog", then: "break" },
+    {
+      text: said(1, "queued") + "event: queued\ndata: 2\n\n" + said(2, "started") + "id: 3\nevent: prog",
+      then: "break",
+    },
     said(2, "started") + said(3, "progress") + "event: preview\ndata: {}\n\n",
     said(4, "succeeded"),
   ]);
   assert.deepEqual(seen.events.map(({ id, name }) => `${id} ${name}`), [
     "1 queued",
+    "null queued",
     "2 started",
     "3 progress",
     "null preview",

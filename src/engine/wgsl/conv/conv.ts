@@ -6,12 +6,13 @@
  * o counts output channels, i input channels, (ky, kx) the taps of a k x k kernel, p = (k - 1) / 2; outside, x is zero or
  * reflected without repeating the edge. Sizes, channel counts and the strides of the weight are parameters, so that all
  * layers share a few texts: the adjoint of stride 1 with zero padding is itself a convolution, with the two channel axes of
- * the weight exchanged and its taps in reverse, and has the very text of the forward kernel. That of stride 1 with reflection
- * is one too, if its kernel is 3 x 3: then a tap has at most one pixel of each row and column outside to look after ("fold").
+ * the weight exchanged and its taps in reverse, and has the very text of the forward kernel. Adjoints of reflection are there
+ * for kernels of 3 x 3: then a tap has at most one pixel of each row and column outside to look after ("fold").
  */
 import type { Chain, Kernel, Profile } from "../../ir/program.ts";
 import { type Layout, sizeOf } from "../../ir/type.ts";
 import { checkConv, type Gather, LANES, type Padding } from "./conv_gather.ts";
+import { isPaired, PAIRED, pairsBody } from "./conv_pairs.ts";
 import { tapBody, windowBody } from "./conv_software.ts";
 import { DIRECT_LANES, directBody, directChannels, directPrelude, isDirect } from "./conv_direct.ts";
 import { INVOCATIONS, tiledBody, tileFor, tilePrelude, underFunction } from "./conv_tile.ts";
@@ -62,15 +63,17 @@ export function convKernel(shape: ConvShape): Kernel {
   });
 }
 
-/** out = the adjoint of x -> conv(x, weight), applied to `gradient`. Bindings: gradient, weight, the epilogue's, out. */
+/** out = the adjoint of x -> conv(x, weight), applied to `gradient`; reflected, of 3 x 3 taps at most. Bindings: gradient, weight, the epilogue's, out. */
 export function convInputGradientKernel(shape: ConvInputGradientShape): Kernel {
   checkConv(shape.out, shape.weight, shape.gradient, shape.stride, shape.padding);
   const [, inner, size] = shape.weight.shape;
   const taps = size * size;
-  const plain = shape.stride === 1 && (shape.padding === "zero" || size === 3);
+  const reflected = shape.padding === "reflect" && size > 1;
+  if (reflected && size > 3) throw new Error(`Bug: an adjoint of reflection with ${size} x ${size} taps`);
+  const plain = shape.stride === 1;
   return gatherKernel({
     ...shape,
-    padding: plain && shape.padding === "reflect" ? "fold" : shape.padding,
+    padding: reflected ? "fold" : "zero",
     name: "conv_input_gradient",
     source: shape.gradient,
     size,
@@ -86,15 +89,20 @@ function gatherKernel(g: Gather): Kernel {
   const direct = g.profile.name === "workgroup" && isDirect(g);
   const tiled = g.profile.name === "workgroup" && !direct;
   const subgroups = g.profile.name === "subgroup8";
-  const windowed = !tiled && !direct && !g.adjoint;
+  const software = !tiled && !direct;
+  const windowed = software && !g.adjoint;
+  const paired = software && isPaired(g);
   const tile = tileFor(outer);
   // With subgroups a weight is loaded once for 8 lanes, so many channels pay; without, every lane loads all of its own.
   // 128 sums a lane are a tenth faster than 64 at stride 1 and no faster elsewhere; more are slower.
-  const share = windowed
+  const share = paired
+    ? { channels: subgroups ? 16 : 8, units: 1 }
+    : windowed
     ? (subgroups ? { channels: 16, units: g.size === 3 && g.stride === 1 ? 2 : 1 } : { channels: 8, units: 2 })
     : (subgroups ? { channels: 16, units: 4 } : { channels: 8, units: 8 });
   const phases = g.adjoint ? g.stride : 1;
-  const rowUnits = ceilDiv(width, windowed || direct ? 4 : phases);
+  const columnPhases = paired ? 1 : phases;
+  const rowUnits = ceilDiv(width, paired ? PAIRED : windowed || direct ? 4 : phases);
   const units = ceilDiv(height, phases) * rowUnits;
   const channels = direct ? directChannels(outer, units) : tiled ? tile.rows : share.channels;
   const tiles = ceilDiv(units, direct ? DIRECT_LANES : tiled ? tile.columns : share.units * LANES);
@@ -105,23 +113,25 @@ function gatherKernel(g: Gather): Kernel {
   let tile = id % p.tiles;
   let c0 = (id / p.tiles) % p.channel_tiles * ${channels};
   let rest = id / (p.tiles * p.channel_tiles);
-  let b = min(rest / ${phases * phases}, p.batch - 1);
-  let phase_y = rest / ${phases} % ${phases};
-  let phase_x = rest % ${phases};
-  let real = rest < p.batch * ${phases * phases};
+  let b = min(rest / ${phases * columnPhases}, p.batch - 1);
+  let phase_y = rest / ${columnPhases} % ${phases};
+  let phase_x = rest % ${columnPhases};
+  let real = rest < p.batch * ${phases * columnPhases};
   let plane = p.source_height * p.source_width;
   ${subgroups || tiled || direct ? "" : "let lane = local_index;"}`;
   const body = direct
     ? directBody(g, channels, chain.apply)
     : tiled
     ? tiledBody(g, chain.apply)
+    : paired
+    ? pairsBody(g, channels, subgroups, chain.apply)
     : windowed
     ? windowBody(g, share, subgroups, chain.apply)
     : tapBody(g, share, subgroups, chain.apply);
   return kernel({
     name: g.name,
     bindings: [
-      { name: "source", access: "read", ...(windowed ? { element: "vec4f" } : {}) },
+      { name: "source", access: "read", ...(windowed || paired ? { element: "vec4f" } : {}) },
       { name: "weight", access: "read" },
       ...chain.bindings,
       { name: "result", access: "write" },
@@ -146,7 +156,7 @@ function gatherKernel(g: Gather): Kernel {
       ...chain.params,
     },
     workgroup: [direct ? DIRECT_LANES : tiled ? INVOCATIONS : LANES, 1, 1],
-    grid: foldGrid(tiles * channelTiles * phases ** 2 * batch),
+    grid: foldGrid(tiles * channelTiles * phases * columnPhases * batch),
     subgroups,
     prelude: direct ? directPrelude(channels) : tiled ? tilePrelude(tile) + underFunction(g) : "",
     body: head + body,

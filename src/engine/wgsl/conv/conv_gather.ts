@@ -5,8 +5,8 @@
  *
  * c counts output channels, a the channels summed over, (ky, kx) the taps. Forward, row = y * stride + ky - p, read as zero
  * or reflected outside. The adjoint reads row = (y + p - ky) / stride where that is a whole number: its pixels are visited by
- * parity class ("phase"), each of which is a convolution of stride 1 with every stride-th tap. Under reflection a pixel near
- * the border also stands for its mirror images outside ("folds"), up to nine of them with itself.
+ * parity class ("phase"), each of which is a convolution of stride 1 with every stride-th tap. Under reflection by a 3 x 3
+ * kernel the pixels next to the outermost also stand for a mirror image outside ("fold"), which one of their taps sees.
  *
  * Here is what its kernels share: windows (forward, on software), single taps (adjoint, on software), workgroup tiles (GPUs).
  */
@@ -17,7 +17,7 @@ import { each, range } from "../unroll.ts";
 
 export type Padding = "zero" | "reflect";
 
-/** What is read outside: `fold` is the adjoint of `reflect` at stride 1, zeros but for what a pixel near the border has there as a mirror image of itself. */
+/** What is read outside: `fold` is the adjoint of `reflect`, zeros but for what a pixel near the border has there as a mirror image of itself. */
 export type Border = Padding | "fold";
 
 /** The structure of a convolution: all of it that a text depends on. */
@@ -74,17 +74,6 @@ export function firstTaps(g: Gather): string {
   let first_${name} = ${g.adjoint ? `(phase_${name} + ${p}) % ${step}` : "0"};
   let taps_${name} = (${g.size - 1 + step} - first_${name}) / ${step};`;
   return axis("y") + axis("x");
-}
-
-/** Position of a pixel (fold 0) or of its mirror image before the first (1) or beyond the last pixel (2). */
-export function mirror(at: string, side: string, fold: string): string {
-  return `select(select(2 * (p.${side} - 1) - ${at}, -${at}, ${fold} == 1), ${at}, ${fold} == 0)`;
-}
-
-/** Whether that mirror image lies within the padding. */
-export function mirrors(at: string, side: string, fold: string, p: number): string {
-  return `(${fold} == 0 || (${fold} == 1 && ${at} >= 1 && ${at} <= ${p}) || ` +
-    `(${fold} == 2 && ${at} >= p.${side} - 1 - ${p} && ${at} <= p.${side} - 2))`;
 }
 
 /** Reflection of a position into the image, edges not repeated; pixels past the output's end may land anywhere in it. */

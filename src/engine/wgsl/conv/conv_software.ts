@@ -1,22 +1,12 @@
 /**
  * Convolution bodies for software adapters, with subgroups of 8 or without: windows for the forward direction, single taps
- * for the adjoint (formula and names: conv_gather.ts).
+ * for adjoints (formula and names: conv_gather.ts; those of 3 x 3 taps: conv_pairs.ts).
  *
  * What costs there is a load, about ten multiply-adds of a vector, and what is free is to broadcast within a subgroup. So a
  * group of 8 lanes holds many sums in registers, loads little, and uses neither workgroup memory nor barriers. Loops over
  * channels stay rolled: longer texts were slower to run and much slower to compile.
  */
-import {
-  type Apply,
-  firstTaps,
-  type Gather,
-  LANES,
-  mirror,
-  mirrors,
-  reflect,
-  store,
-  type Taps,
-} from "./conv_gather.ts";
+import { type Apply, firstTaps, type Gather, LANES, reflect, store, type Taps } from "./conv_gather.ts";
 import { each, range } from "../unroll.ts";
 import { windowLoads } from "../window.ts";
 
@@ -48,7 +38,7 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
     ${sourceRow(g, v, `row${v}`, "ky")}
     ${windowLoads("source", `${v}`, `plane_at + from${v} * p.source_width + column${v}`, length)}
     ${borderColumns(g, v, length)}
-    ${folds ? foldedRow(v, length) + foldedColumns(v) : ""}`;
+    ${folds ? foldedRow(v, length, { row: `row${v}`, top: 2, bottom: 0 }) + foldedColumns(v) : ""}`;
   /** What tap t of quad v's pixel j sees. */
   const under = (v: number, j: number, t: number) =>
     folds && t === 0 ? `first_tap${v}_${j}` : folds && t === 2 && j === 1 ? `last_tap${v}` : `v${v}_${j * stride + t}`;
@@ -69,7 +59,7 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
   var plane_at = p.source_offset + b * p.inner * plane;
   var w_step = 0;
   var ky = 0;
-  ${folds ? foldedRows(share) : ""}
+  ${folds ? foldedRows(g, share.units) : ""}
   let steps = p.inner * ${size};
   for (var s = 0; s < steps; s++) {
     ${each(quads, load)}
@@ -102,8 +92,9 @@ export function windowBody(g: Gather, share: Share, subgroups: boolean, apply: A
 }
 
 /** `top`, `bottom`: whether a group has pixels of row 1, and of the last row but one. */
-function foldedRows({ units }: Share): string {
-  const row = (unit: string) => `(${unit}) / p.row_units`;
+export function foldedRows({ adjoint, stride }: Gather, units: number): string {
+  // The adjoint's rows are every stride-th, from its phase on.
+  const row = (unit: string) => `(${unit}) / p.row_units${adjoint ? ` * ${stride} + phase_y` : ""}`;
   return `
   let first_row = ${row(`tile * ${units * LANES}`)};
   let last_row = ${row(`tile * ${units * LANES} + ${units * LANES - 1}`)};
@@ -111,12 +102,19 @@ function foldedRows({ units }: Share): string {
   let bottom = first_row <= p.height - 2 && last_row >= p.height - 2;`;
 }
 
-/** Adds to the words of a row those of the row that its mirror images lie in. */
-function foldedRow(v: number, length: number): string {
+/** What the rows of pixels need to know of their mirror images: the pixel row, and the taps that see those above the first row and below the last. */
+interface Mirrored {
+  readonly row: string;
+  readonly top: number;
+  readonly bottom: number;
+}
+
+/** Adds to the words of a source row those of the row that its pixels' mirror images lie in. */
+export function foldedRow(v: number, length: number, { row, top, bottom }: Mirrored): string {
   return `
-    if ((top && ky == 2) || (bottom && ky == 0)) {
-      let line = select(p.source_height - 1, 0, ky == 2);
-      let end = select(0u, u32(p.source_width), row${v} == select(p.height - 2, 1, ky == 2));
+    if ((top && ky == ${top}) || (bottom && ky == ${bottom})) {
+      let line = select(p.source_height - 1, 0, ky == ${top});
+      let end = select(0u, u32(p.source_width), ${row} == select(p.height - 2, 1, ky == ${top}));
       ${windowLoads("source", `${v}`, `plane_at + line * p.source_width + column${v}`, length)}
       ${each(range(length), (i) => `v${v}_${i} += select(0.0, raw${v}_${i}, u32(column${v} + ${i}) < end);`)}
     }`;
@@ -169,7 +167,7 @@ export function borderColumns(g: Taps, v: number, length: number): string {
   });
 }
 
-function weightAddresses(channels: readonly number[], subgroups: boolean): string {
+export function weightAddresses(channels: readonly number[], subgroups: boolean): string {
   const at = (name: number, channel: string) =>
     `let w_at${name} = p.weight_offset + min(c0 + ${channel}, p.outer - 1) * p.weight_outer;`;
   return subgroups
@@ -177,12 +175,12 @@ function weightAddresses(channels: readonly number[], subgroups: boolean): strin
     : each(channels, (c) => at(c, `${c}`));
 }
 
-function weightLoads(channels: readonly number[], subgroups: boolean, suffix: string, step: string): string {
+export function weightLoads(channels: readonly number[], subgroups: boolean, suffix: string, step: string): string {
   const names = subgroups ? range(channels.length / LANES) : channels;
   return each(names, (v) => `let w${v}${suffix} = weight[w_at${v} + ${step}];`);
 }
 
-function weightFactor(c: number, subgroups: boolean, suffix: string): string {
+export function weightFactor(c: number, subgroups: boolean, suffix: string): string {
   return subgroups ? `subgroupBroadcast(w${Math.floor(c / LANES)}${suffix}, ${c % LANES}u)` : `w${c}${suffix}`;
 }
 
@@ -194,16 +192,24 @@ export function tapBody(g: Gather, share: Share, subgroups: boolean, apply: Appl
   const channels = range(share.channels);
   const pixels = range(share.units);
   const p = (g.size - 1) / 2;
-  const prefix = g.padding === "reflect" ? "f" : "";
   const inRange = (value: string, side: string) => `${value} >= 0 && ${value} < p.${side}`;
   const load = (i: number) => `
-    let row${i} = (${prefix}y${i} + ${p} - ky) / ${g.stride};
-    let column${i} = (${prefix}x${i} + ${p} - kx) / ${g.stride};
+    let row${i} = (y${i} + ${p} - ky) / ${g.stride};
+    let column${i} = (x${i} + ${p} - kx) / ${g.stride};
     let load${i} = source[plane_at + clamp(row${i}, 0, p.source_height - 1) * p.source_width + clamp(column${i}, 0, p.source_width - 1)];
-    let v${i} = select(0.0, load${i}, ${g.padding === "reflect" ? `on${i} && ` : ""}${
-    inRange(`row${i}`, "source_height")
-  } && ${inRange(`column${i}`, "source_width")});`;
-  const loop = `
+    let v${i} = select(0.0, load${i}, ${inRange(`row${i}`, "source_height")} && ${
+    inRange(`column${i}`, "source_width")
+  });`;
+  return `
+  ${
+    each(pixels, (i) => `
+  let q${i} = tile * ${share.units * LANES} + ${i * LANES} + lane;
+  let y${i} = q${i} / p.row_units * ${g.stride} + phase_y;
+  let x${i} = q${i} % p.row_units * ${g.stride} + phase_x;
+  let inside${i} = real && y${i} < p.height && x${i} < p.width;`)
+  }
+  ${weightAddresses(channels, subgroups)}
+  ${each(channels, (c) => each(pixels, (i) => `var a${c}_${i} = 0.0;`))}
   ${firstTaps(g)}
   let steps = p.inner * taps_y * taps_x;
   var ky = first_y;
@@ -229,36 +235,6 @@ export function tapBody(g: Gather, share: Share, subgroups: boolean, apply: Appl
         w_plane += p.weight_inner;
       }
     }
-  }`;
-  return `
-  ${
-    each(pixels, (i) => `
-  let q${i} = tile * ${share.units * LANES} + ${i * LANES} + lane;
-  let y${i} = q${i} / p.row_units * ${g.stride} + phase_y;
-  let x${i} = q${i} % p.row_units * ${g.stride} + phase_x;
-  let inside${i} = real && y${i} < p.height && x${i} < p.width;`)
   }
-  ${weightAddresses(channels, subgroups)}
-  ${each(channels, (c) => each(pixels, (i) => `var a${c}_${i} = 0.0;`))}
-  ${g.padding === "reflect" ? foldLoop(pixels, p, subgroups, loop) : loop}
   ${store("c0", share.channels, share.units, (c, i) => `a${c}_${i}`, apply)}`;
-}
-
-/** The nine ways in which a pixel, or a mirror image of it outside the border, is the centre of taps. */
-function foldLoop(pixels: readonly number[], p: number, subgroups: boolean, body: string): string {
-  const mirrored = (axis: "y" | "x", side: string) => (i: number) => `
-    let f${axis}${i} = ${mirror(`${axis}${i}`, side, `fold_${axis}`)};
-    let on_${axis}${i} = ${mirrors(`${axis}${i}`, side, `fold_${axis}`, p)};`;
-  const on = pixels.map((i) => `on${i}`).join(" || ");
-  return `
-  for (var fold = 0; fold < 9; fold++) {
-    let fold_y = fold / 3;
-    let fold_x = fold % 3;
-    ${each(pixels, mirrored("y", "height"))}
-    ${each(pixels, mirrored("x", "width"))}
-    ${each(pixels, (i) => `let on${i} = inside${i} && on_y${i} && on_x${i};`)}
-    if (${subgroups ? `subgroupAny(${on})` : on}) {
-      ${body}
-    }
-  }`;
 }

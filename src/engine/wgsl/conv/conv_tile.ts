@@ -5,7 +5,7 @@
  * are staged in workgroup memory, by quads: the invocation that reads four columns from storage is the one that owns them.
  * For a convolution and its adjoint rows are output channels, columns pixels, k = (a, ky, kx) (names: conv_gather.ts).
  */
-import { type Apply, firstTaps, type Gather, mirror, mirrors, reflect, store, type Taps } from "./conv_gather.ts";
+import { type Apply, firstTaps, type Gather, reflect, store, type Taps } from "./conv_gather.ts";
 import { each, range } from "../unroll.ts";
 
 export interface Tile {
@@ -125,47 +125,48 @@ export function tiledBody(g: Gather, apply: Apply): string {
 /** `under`: the source under tap (ky, kx) of output pixel (y, x). */
 export function underFunction(g: Taps & { readonly adjoint: boolean }): string {
   const p = (g.size - 1) / 2;
-  const element = `source[plane_at + row * p.source_width + column]`;
+  const position = (at: string, tap: string) =>
+    g.adjoint ? `(${at} + ${p} - ${tap}) / ${g.stride}` : `${at} * ${g.stride} + ${tap} - ${p}`;
+  const row = position("y", "ky");
+  const column = position("x", "kx");
   const signature = `(plane_at: i32, y: i32, x: i32, ky: i32, kx: i32) -> f32`;
-  if (!g.adjoint) {
-    const position = (at: string, tap: string) => `${at} * ${g.stride} + ${tap} - ${p}`;
-    return g.padding === "reflect"
-      ? `
-fn under${signature} {
-  let row = ${reflect(position("y", "ky"), "source_height")};
-  let column = ${reflect(position("x", "kx"), "source_width")};
-  return ${element};
-}
-`
-      : `
-fn under${signature} {
-  let row = ${position("y", "ky")};
-  let column = ${position("x", "kx")};
+  const word = `
+fn word(plane_at: i32, row: i32, column: i32) -> f32 {
   if (row < 0 || row >= p.source_height || column < 0 || column >= p.source_width) { return 0.0; }
-  return ${element};
+  return source[plane_at + row * p.source_width + column];
 }
 `;
-  }
-  const one = `
-fn ${g.padding === "reflect" ? "under_one" : "under"}${signature} {
-  let row = (y + ${p} - ky) / ${g.stride};
-  let column = (x + ${p} - kx) / ${g.stride};
-  if (row < 0 || row >= p.source_height || column < 0 || column >= p.source_width) { return 0.0; }
-  return ${element};
+  switch (g.padding) {
+    case "zero":
+      return `${word}
+fn under${signature} {
+  return word(plane_at, ${row}, ${column});
 }
 `;
-  if (g.padding === "zero") return one;
-  return `${one}
+    case "reflect":
+      return `
 fn under${signature} {
-  var sum = 0.0;
-  for (var fold_y = 0; fold_y < 3; fold_y++) {
-    if (!${mirrors("y", "height", "fold_y", p)}) { continue; }
-    for (var fold_x = 0; fold_x < 3; fold_x++) {
-      if (!${mirrors("x", "width", "fold_x", p)}) { continue; }
-      sum += under_one(plane_at, ${mirror("y", "height", "fold_y")}, ${mirror("x", "width", "fold_x")}, ky, kx);
-    }
-  }
+  return source[plane_at + ${reflect(row, "source_height")} * p.source_width + ${reflect(column, "source_width")}];
+}
+`;
+    case "fold":
+      return `${word}
+fn under${signature} {
+  let row = ${row};
+  let column = ${column};
+  let mirror_row = ${mirrored("y", "ky", "height")};
+  let mirror_column = ${mirrored("x", "kx", "width")};
+  var sum = word(plane_at, row, column);
+  if (mirror_row >= 0) { sum += word(plane_at, mirror_row, column); }
+  if (mirror_column >= 0) { sum += word(plane_at, row, mirror_column); }
+  if (mirror_row >= 0 && mirror_column >= 0) { sum += word(plane_at, mirror_row, mirror_column); }
   return sum;
 }
 `;
+  }
+}
+
+/** Where the mirror image of a pixel lies under a tap of stride 2, else -1: of the pixels next to the outermost, outer taps see one. */
+function mirrored(at: string, tap: string, side: string): string {
+  return `select(select(-1, p.source_${side} - 1, ${tap} == 2 && ${at} == p.${side} - 2), 0, ${tap} == 0 && ${at} == 1)`;
 }

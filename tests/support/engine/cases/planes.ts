@@ -82,10 +82,20 @@ const convolutions = geometries.map((geometry): Case => ({
   terms: elements(weightShape(geometry)) / geometry.outputs,
 }));
 
+/** The op; where reflections of a wide kernel are folded in the graph, what differentiation makes of the convolution. */
+function inputGradient(geometry: Convolution, g: ops.Value, weight: ops.Value): ops.Value {
+  const { k, padding, x: shape } = geometry;
+  if (k <= 3 || padding === "zero") {
+    return applyOp("conv2d_input_gradient", [g, weight], { ...attrsOf(geometry), shape });
+  }
+  const x = ops.full(shape, 0);
+  return ops.gradients(ops.sumAll(ops.mul(applyOp("conv2d", [x, weight], attrsOf(geometry)), g)), [x])[0];
+}
+
 const inputGradients = geometries.map((geometry): Case => ({
   name: nameOf(geometry),
   inputs: [any(...outputShape(geometry)), any(...weightShape(geometry))],
-  build: (g, weight) => applyOp("conv2d_input_gradient", [g, weight], { ...attrsOf(geometry), shape: geometry.x }),
+  build: (g, weight) => inputGradient(geometry, g, weight),
   ...(small(geometry)
     ? { formula: (g, weight) => transposed(elements(geometry.x), (x) => slide(geometry, x, weight), g) }
     : {}),

@@ -1,9 +1,10 @@
 /** Which jobs are removed and when: whole ones, ended ones. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type DataFiles, openFiles } from "../../../src/jobs/local/files.ts";
-import { openRetention, parseAge, parseSize, type RetentionOptions } from "../../../src/jobs/local/retention.ts";
-import { atBench, type Bench } from "../../support/jobs/job_store.ts";
+import type { DataFiles } from "../../src/jobs/local/files.ts";
+import { openRetention, parseAge, parseSize, type RetentionOptions } from "../../src/jobs/retention.ts";
+import { openStore } from "../../src/jobs/local/store.ts";
+import { atBench, type Bench } from "../support/jobs/job_store.ts";
 
 Deno.test("retention: ages and sizes as people write them", () => {
   const ages = {
@@ -50,12 +51,11 @@ async function atRetention(
   ) => Promise<void>,
 ): Promise<void> {
   await atBench(async (bench) => {
-    const files = openFiles(bench.folder);
+    const { files } = bench;
     const lines: string[] = [];
     const open = () =>
       openRetention({
         store: bench.store,
-        files,
         ...settings,
         now: () => new Date(bench.clock),
         log: (line) => lines.push(line),
@@ -71,13 +71,13 @@ Deno.test("retention: old jobs go, rows and files, at the start and later", () =
       await addJob(bench, files, 5),
       await addJob(bench, files, 5),
     ];
-    bench.store.cancel(old);
+    bench.ledger.cancel(old);
     bench.clock += 59_000;
-    bench.store.cancel(fresh);
+    bench.ledger.cancel(fresh);
     bench.clock += 2000;
     const retention = open();
     assert.equal(await retention.look(), 0, "the look at the start came before");
-    const there = async (id: string) => [bench.store.get(id) !== null, await files.sizeOf(id)];
+    const there = async (id: string) => [bench.ledger.get(id) !== null, await files.sizeOf(id)];
     assert.deepEqual(await there(old), [false, 0]);
     assert.deepEqual([await there(fresh), await there(waiting)], [[true, 5], [true, 5]]);
     bench.clock += 1e9;
@@ -85,7 +85,7 @@ Deno.test("retention: old jobs go, rows and files, at the start and later", () =
     assert.deepEqual([await there(fresh), await there(waiting)], [[false, 0], [true, 5]]);
     assert.deepEqual(lines, ["Removed 1 ended job", "Removed 1 ended job"]);
     await retention.close();
-    bench.store.cancel(waiting);
+    bench.ledger.cancel(waiting);
     bench.clock += 1e9;
     assert.equal(await retention.look(), 0, "closed");
     assert.deepEqual(await there(waiting), [true, 5]);
@@ -97,14 +97,18 @@ Deno.test("retention: too many bytes make the oldest ended jobs go", () =>
     for (let index = 0; index < 4; index++) ids.push(await addJob(bench, files, 100));
     for (const id of [ids[2], ids[1]]) {
       bench.clock += 1000;
-      bench.store.cancel(id);
+      bench.ledger.cancel(id);
     }
     const retention = open();
     await retention.close();
-    assert.deepEqual(ids.map((id) => bench.store.get(id) !== null), [true, true, true, true], "closed before it began");
+    assert.deepEqual(
+      ids.map((id) => bench.ledger.get(id) !== null),
+      [true, true, true, true],
+      "closed before it began",
+    );
     const again = open();
     await again.look();
-    assert.deepEqual(ids.map((id) => bench.store.get(id) !== null), [true, false, false, true]);
+    assert.deepEqual(ids.map((id) => bench.ledger.get(id) !== null), [true, false, false, true]);
     assert.deepEqual(await Promise.all(ids.map((id) => files.sizeOf(id))), [100, 0, 0, 100]);
     await again.close();
   }));
@@ -112,47 +116,48 @@ Deno.test("retention: too many bytes make the oldest ended jobs go", () =>
 Deno.test("retention: files that cannot be removed hold up nobody, and are told of", () =>
   atRetention({ keep: 0, keepBytes: Infinity }, async ({ bench, files, lines }) => {
     const ids = [await addJob(bench, files, 1), await addJob(bench, files, 1)];
-    for (const id of ids) bench.store.cancel(id);
+    for (const id of ids) bench.ledger.cancel(id);
     bench.clock += 1;
     const removed: string[] = [];
     const stubborn: DataFiles = {
       ...files,
       removeJob(id) {
-        assert.equal(bench.store.get(id), null, "the row goes first");
+        assert.equal(bench.ledger.get(id), null, "the row goes first");
         removed.push(id);
         return Promise.reject(new Error("the disk says no"));
       },
     };
-    const { store } = bench;
     const options = {
-      store,
       keep: 0,
       keepBytes: 0,
       now: () => new Date(bench.clock),
       log: (line: string) => lines.push(line),
     };
-    const retention = openRetention({ ...options, files: stubborn });
+    const retention = openRetention({
+      ...options,
+      store: openStore({ ledger: bench.ledger, files: stubborn, log: options.log }),
+    });
     await retention.look();
     assert.deepEqual(removed, ids);
-    assert.match(lines[0], /Cannot remove the files of job .*: the disk says no; the next start/);
+    assert.match(lines[0], /the files of job .* stay until the next start: .*the disk says no/);
     await retention.close();
-    await files.sweep(store.list({ limit: 10 }).map(({ job }) => job.id));
+    await files.sweep(bench.ledger.ids());
     assert.deepEqual(await Promise.all(ids.map((id) => files.sizeOf(id))), [0, 0]);
   }));
 
 Deno.test("retention: it looks again by itself", () =>
   atBench(async (bench) => {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const files = openFiles(bench.folder);
-    const options = { store: bench.store, files, keep: 0, keepBytes: 0, every: 2 };
+    const { files } = bench;
+    const options = { store: bench.store, keep: 0, keepBytes: 0, every: 2 };
     const retention = openRetention({ ...options, log: () => resolve(), now: () => new Date(bench.clock + 1) });
     await retention.look();
     const id = await addJob(bench, files, 1);
-    bench.store.cancel(id);
+    bench.ledger.cancel(id);
     // Its timer keeps no process alive; this one does.
     const alive = setTimeout(() => {}, 10_000);
     await promise;
     clearTimeout(alive);
-    assert.deepEqual([bench.store.get(id), await files.sizeOf(id)], [null, 0]);
+    assert.deepEqual([bench.ledger.get(id), await files.sizeOf(id)], [null, 0]);
     await retention.close();
   }));

@@ -10,10 +10,14 @@ export async function findModelForJob(name: string | undefined, models: StoreOpt
   const present = (await listModels(models)).filter(({ path }) => path !== null);
   const found = present.find((model) => name === undefined ? model.entry !== null : model.name === name)?.path;
   if (found) return found;
-  const names = present.map((model) => model.name);
+  throw unknownModel(name, present.map((model) => model.name));
+}
+
+/** What is told where there is no such model, but those of `names`. */
+export function unknownModel(name: string | undefined, names: readonly string[]): Fault {
   const message = `Cannot use ${name === undefined ? "any model" : `model = ${JSON.stringify(name.slice(0, 60))}`}: ` +
     (names.length > 0
       ? `it is not on this server; use one of ${names.join(", ")}, or ask its operator to add the model`
       : "no model is on this server; its operator has to add one");
-  throw new Fault("unknown_model", message, { errors: [{ field: "model", message }] });
+  return new Fault("unknown_model", message, { errors: [{ field: "model", message }] });
 }

@@ -1,9 +1,8 @@
 /**
- * How long ended jobs are kept: by age, and by the bytes all jobs take. Removes whole jobs only, the row first: what then remains of a folder belongs to nobody,
- * and the next start sweeps it away. Never touches a job that waits or runs.
+ * How long ended jobs are kept: by age, and by the bytes all jobs take. Removes whole jobs only, and never
+ * touches one that waits or runs.
  */
-import type { DataFiles } from "./files.ts";
-import type { JobStore } from "./store.ts";
+import type { JobStore } from "./model/ports.ts";
 
 const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const UNIT_BYTES: Readonly<Record<string, number>> = { K: 1e3, M: 1e6, G: 1e9, T: 1e12 };
@@ -34,8 +33,7 @@ export function parseSize(text: string): number {
 }
 
 export interface RetentionOptions {
-  readonly store: JobStore;
-  readonly files: DataFiles;
+  readonly store: Pick<JobStore, "expired" | "remove">;
   /** Milliseconds an ended job stays; Infinity for ever. */
   readonly keep: number;
   /** Bytes that all jobs together may take before ended ones go, oldest first. */
@@ -55,21 +53,15 @@ export interface Retention {
 
 /** Looks at once, and then again and again until closed. Its timer keeps no process alive. */
 export function openRetention(options: RetentionOptions): Retention {
-  const { store, files, keep, keepBytes, every = 5 * 60_000, log = () => {}, now = () => new Date() } = options;
+  const { store, keep, keepBytes, every = 5 * 60_000, log = () => {}, now = () => new Date() } = options;
   let closed = false;
 
   async function removeExpired(): Promise<number> {
     let removed = 0;
     const endedBefore = new Date(Math.max(0, now().getTime() - keep));
-    for (const id of store.expired({ endedBefore, mostBytes: keepBytes })) {
+    for (const id of await store.expired({ endedBefore, mostBytes: keepBytes })) {
       if (closed) break;
-      if (!store.remove(id)) continue;
-      removed++;
-      try {
-        await files.removeJob(id);
-      } catch (error) {
-        log(`Cannot remove the files of job ${id}: ${reasonOf(error)}; the next start of the server tries again`);
-      }
+      if (await store.remove(id)) removed++;
     }
     if (removed > 0) log(`Removed ${removed} ended ${removed === 1 ? "job" : "jobs"}`);
     return removed;

@@ -7,6 +7,7 @@ import { openFeeds } from "./delivery/feed.ts";
 import { checkWebhookUrl, openWebhooks } from "./delivery/webhook.ts";
 import { whenEnded } from "./delivery/when_ended.ts";
 import { type CountedEvent, Fault, isFinal } from "./model/job.ts";
+import { openListeners } from "./model/listeners.ts";
 import type { ImageFormatName } from "./model/messages.ts";
 import type { Backend } from "./model/ports.ts";
 import type { JobRecord } from "./model/record.ts";
@@ -56,8 +57,8 @@ export async function openLive(options: LiveOptions): Promise<Live> {
   const backend = await options.openBackend({ stopping: stopping.signal, log });
   const { store, files } = backend;
   const feeds = openFeeds(store);
-  const listeners = new Set<(event: CountedEvent) => void>();
-  const onCount = (event: CountedEvent) => listeners.forEach((listener) => listener(event));
+  const counting = openListeners<CountedEvent>("what is counted", log);
+  const onCount = counting.tell;
   store.onCount(onCount);
   let stopped: Promise<void> | undefined;
 
@@ -220,10 +221,7 @@ export async function openLive(options: LiveOptions): Promise<Live> {
       const { queued, running } = store.counts();
       return { queued, running, plannedBytes: machines.plannedBytes(), plannedByJob: machines.largestPlan() };
     },
-    onCount(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    onCount: counting.add,
   };
 
   return {

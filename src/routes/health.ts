@@ -42,8 +42,9 @@ export function addHealth({ app, service, metrics, version, stopping }: Shared):
       throw new Fault("unavailable", "Cannot take work: the server is stopping.", { retryAfter: 5 });
     }
     if (ready === 0) {
-      const detail =
-        `Cannot work yet: none of ${workers} GPU workers has opened its device. If this lasts, \`splice doctor\` says why.`;
+      const detail = workers === 0
+        ? "Cannot work yet: no GPU machine is heard of. If this lasts, `splice doctor --cluster` says why."
+        : `Cannot work yet: none of ${workers} GPU workers has opened its device. If this lasts, \`splice doctor\` says why.`;
       throw new Fault("unavailable", detail, { retryAfter: 2 });
     }
     c.header("Cache-Control", "no-store");

@@ -30,7 +30,9 @@ async function run({ role, addresses, replicas, port, workers, data }: NodeOptio
   if (role === "work") {
     const machine = await openGpuMachine({
       openBackend: ({ stopping }) =>
-        Promise.resolve(openMachinePatiently({ open: () => openClusterMachine(options), stopping, log })),
+        Promise.resolve(
+          openMachinePatiently({ open: () => openClusterMachine({ ...options, stopping }), stopping, log }),
+        ),
       workerCommand: command([]),
       workers,
       models,
@@ -41,7 +43,8 @@ async function run({ role, addresses, replicas, port, workers, data }: NodeOptio
     return;
   }
   const live = await openLive({
-    openBackend: ({ stopping }) => Promise.resolve(openPatiently({ open: () => openCluster(options), stopping, log })),
+    openBackend: ({ stopping }) =>
+      Promise.resolve(openPatiently({ open: () => openCluster({ ...options, stopping }), stopping, log })),
     workerCommand: command,
     workers,
     queue: 10_000,

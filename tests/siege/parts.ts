@@ -63,7 +63,9 @@ export function startProcess(options: NodeOptions): Process {
       await frozen;
     },
     async memory() {
-      const text = await Deno.readTextFile(`/proc/${child.pid}/status`).catch(() => "");
+      const { stdout } = await new Deno.Command("cat", { args: [`/proc/${child.pid}/status`], stderr: "null" })
+        .output();
+      const text = new TextDecoder().decode(stdout);
       return 1024 * Number(/VmRSS:\s+(\d+)/.exec(text)?.[1] ?? 0);
     },
   };
@@ -120,6 +122,8 @@ export interface Following {
   readonly connections: number;
   /** The longest time between one event and the next, in ms. */
   readonly silence: number;
+  /** Between which events it was. */
+  readonly before: string;
 }
 
 /** Follows a job to its end, from whichever node answers. */
@@ -138,6 +142,7 @@ export async function follow(
   const told: Told[] = [];
   let [last, connections, silence, heard] = [0, 0, 0, performance.now()];
   let ended: string | null = null;
+  let before = "";
   for (let tries = Math.floor(Math.random() * 2); ended === null && told.length < until; tries++) {
     const leaving = new AbortController();
     try {
@@ -154,7 +159,8 @@ export async function follow(
       connections++;
       const parser = createParser({
         onEvent({ id: given, event: name = "" }) {
-          silence = Math.max(silence, performance.now() - heard);
+          const gap = performance.now() - heard;
+          if (gap > silence) [silence, before] = [gap, `${told.at(-1)?.name ?? "nothing"} and ${name}`];
           heard = performance.now();
           const number = given === undefined ? null : Number(given);
           told.push({ id: number, name });
@@ -170,7 +176,7 @@ export async function follow(
       if (!leaving.signal.aborted) await pause(200);
     }
   }
-  return { id, seed, steps, told, ended, connections, silence };
+  return { id, seed, steps, told, ended, connections, silence, before };
 }
 
 export function median(values: readonly number[]): number {

@@ -7,6 +7,8 @@ import { act, after, interruption, type Run, say } from "../support/jobs/scripte
 const STEP_MS = 20;
 const SAVED_EVERY = 25;
 const TOLD_EVERY = 250;
+/** From here on seeds are of jobs that tell of every step. */
+export const TALKATIVE = 9000;
 const CHECKPOINT_BYTES = 2e6;
 
 /** What an undisturbed job of this seed comes to. */
@@ -43,7 +45,7 @@ async function train(run: Run): Promise<void> {
       return say({ say: how, job });
     }
     hash = await next(hash, seed, ++step);
-    if (performance.now() - told >= TOLD_EVERY || step === steps) {
+    if (performance.now() - told >= TOLD_EVERY || step === steps || seed >= TALKATIVE) {
       told = performance.now();
       const pace = { steps_per_second: 1000 / STEP_MS, eta_seconds: (steps - step) * STEP_MS / 1000 };
       say({ say: "progress", job, step, steps, losses: { total: 1 / step }, ...pace, seconds: [STEP_MS / 1000] });

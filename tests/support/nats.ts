@@ -13,8 +13,11 @@ const program = () => isThere(installed) ? installed : fetched;
 /** How long a server may take until it serves, in ms: an election among three takes up to 9 s, on a busy machine. */
 const PATIENCE = 60_000;
 
-/** Why there can be no nats-server here; null if there can. */
-export function noNats(): string | null {
+/** Why there is no nats-server here; null if there is, fetched where it was missing. */
+export const noNats: string | null = whyMissing() ?? await fetchServer();
+
+/** Why none can be had here; null if one can. */
+function whyMissing(): string | null {
   const there = isThere(program());
   const commands = there ? [program(), "sh"] : [program(), "sh", "apt-get"];
   const missing = missingPermission([
@@ -25,7 +28,9 @@ export function noNats(): string | null {
   return hasApt() ? null : `${installed} is missing, and there is no apt-get to fetch it`;
 }
 
-async function fetchServer(): Promise<void> {
+/** Unless it is there already. Why that did not work; null if it did. */
+async function fetchServer(): Promise<string | null> {
+  if (isThere(program())) return null;
   console.log("fetching Debian's nats-server (once)");
   const folder = await Deno.makeTempDir();
   try {
@@ -34,7 +39,9 @@ async function fetchServer(): Promise<void> {
     const script = `dpkg-deb -x *.deb . && mkdir -p "$1" && mv .${installed} "$1/$$" && mv "$1/$$" "$0"`;
     const args = ["-ec", script, fetched, fetched.replace(/[^/]*$/, "")];
     const { success, stderr } = await new Deno.Command("sh", { args, cwd: folder, stderr: "piped" }).output();
-    if (!success) throw new Error(`Cannot unpack nats-server: ${new TextDecoder().decode(stderr).trim()}`);
+    return success ? null : `it cannot be unpacked: ${new TextDecoder().decode(stderr).trim()}`;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -79,7 +86,6 @@ export interface Nats extends AsyncDisposable {
 
 /** Starts servers with empty stores. Dispose of them: their processes, and what they kept. */
 export async function startNats({ servers: count = 1, ...options }: NatsOptions = {}): Promise<Nats> {
-  if (!isThere(program())) await fetchServer();
   const folder = await Deno.makeTempDir({ prefix: "nats-" });
   const places = Array.from({ length: count }, () => ({ client: freePort(), watch: freePort(), cluster: freePort() }));
   const servers = places.map((ports, index) => serverAt(`n${index}`, ports));
@@ -190,11 +196,10 @@ export async function startNats({ servers: count = 1, ...options }: NatsOptions 
 
 /** A test with servers of its own; ignored, with the reason, where there can be none. */
 export function natsTest(name: string, options: NatsOptions, run: (nats: Nats, t: Deno.TestContext) => Promise<void>) {
-  const reason = noNats();
-  if (reason !== null) console.log(`Not tested with nats-server: ${name}. ${reason}.`);
+  if (noNats !== null) console.log(`Not tested with nats-server: ${name}. ${noNats}.`);
   Deno.test({
     name,
-    ignore: reason !== null,
+    ignore: noNats !== null,
     async fn(t) {
       await using nats = await startNats(options);
       await run(nats, t);

@@ -35,7 +35,7 @@ export async function clusterBackend(
   const { openPatiently } = await import("../../jobs/cluster/patient.ts");
   const options = { ...asUsage(() => readPlace(place)), folder, models, name: `splice serve ${hostname()}` };
   return ({ stopping, log }) =>
-    Promise.resolve(openPatiently({ open: () => openCluster({ ...options, log }), stopping, log }));
+    Promise.resolve(openPatiently({ open: () => openCluster({ ...options, stopping, log }), stopping, log }));
 }
 
 /** The same for a machine that only works. @throws UsageError */
@@ -47,7 +47,9 @@ export async function clusterMachine(
   const { openMachinePatiently } = await import("../../jobs/cluster/patient.ts");
   const options = { ...asUsage(() => readPlace(place)), folder, models, name: `splice work ${hostname()}` };
   return ({ stopping, log }) =>
-    Promise.resolve(openMachinePatiently({ open: () => openClusterMachine({ ...options, log }), stopping, log }));
+    Promise.resolve(
+      openMachinePatiently({ open: () => openClusterMachine({ ...options, stopping, log }), stopping, log }),
+    );
 }
 
 function asUsage<T>(read: () => T): T {

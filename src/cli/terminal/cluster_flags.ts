@@ -29,6 +29,9 @@ export interface ClusterCredentials {
   readonly password?: string;
 }
 
+const NAMESPACE = "splice";
+const REPLICAS = "1";
+
 /** For the help of commands that take a cluster. */
 export const CLUSTER_ENVIRONMENT =
   "  SPLICE_CLUSTER_USER, SPLICE_CLUSTER_PASSWORD, SPLICE_CLUSTER_TOKEN, SPLICE_CLUSTER_NKEY\n" +
@@ -45,13 +48,13 @@ export function addClusterFlags(command: Command): Command {
       "--cluster-ca <file>",
       "PEM certificates that have signed the servers', besides those that the system trusts",
     )
-    .option("--namespace <name>", "which installation on these servers: each has jobs of its own", "splice")
+    .option("--namespace <name>", "which installation on these servers: each has jobs of its own", NAMESPACE)
     .addOption(
       new Option("--replicas <number>", "copies of everything that the cluster keeps; 3 needs three servers").choices([
         "1",
         "3",
       ])
-        .default("1"),
+        .default(REPLICAS),
     );
 }
 
@@ -63,8 +66,14 @@ export async function readCluster(flags: ClusterFlags): Promise<ClusterPlace | n
       ? "--cluster-credentials"
       : clusterCa !== undefined
       ? "--cluster-ca"
+      : namespace !== NAMESPACE
+      ? "--namespace"
+      : replicas !== REPLICAS
+      ? "--replicas"
       : null;
-    if (idle !== null) throw new UsageError([`Cannot use ${idle} without --cluster: it says how to get into one`]);
+    if (idle !== null) {
+      throw new UsageError([`Cannot use ${idle} without --cluster: there is none that it could be for`]);
+    }
     return null;
   }
   const problems: string[] = [];

@@ -7,7 +7,13 @@ import { lockFolder } from "../machine/folder_lock.ts";
 import { findModelForJob } from "../machine/find_model.ts";
 import type { Backend, JobSource, OwnWorkers } from "../model/ports.ts";
 import { openChunks } from "./chunks.ts";
-import { type ClusterAddresses, connectCluster, type Credentials, parseAddresses } from "./connection.ts";
+import {
+  checkCredentials,
+  type ClusterAddresses,
+  connectCluster,
+  type Credentials,
+  parseAddresses,
+} from "./connection.ts";
 import { openClusterFiles } from "./files/job_files.ts";
 import { openLog } from "./log.ts";
 import { announce } from "./machines/announcing.ts";
@@ -37,6 +43,8 @@ export interface ClusterOptions extends Place {
   readonly models: StoreOptions;
   /** What the servers call this process in their lists. */
   readonly name: string;
+  /** Aborted when the process begins to stop. What cannot be written for a while after that goes on elsewhere, as after a death. */
+  readonly stopping: AbortSignal;
   /** Of fetched and converted files, so many bytes are kept at hand. */
   readonly cacheBytes?: number;
   readonly now?: () => Date;
@@ -44,14 +52,15 @@ export interface ClusterOptions extends Place {
 }
 
 const CACHE_BYTES = 2 ** 30;
-/** The last words of a process that leaves are waited for so long, in ms. */
-const LAST_WORDS = 2000;
+/** From the first sign of stopping, in ms: workers have 25 s to save. */
+const LAST_CHANCE = 45_000;
 
-/** @throws Error of one line, for addresses and names that cannot be any */
+/** @throws Error of one line, for addresses, names and credentials that cannot be any */
 export function readPlace({ addresses, namespace, ...place }: Omit<Place, "addresses" | "names"> & {
   readonly addresses: string;
   readonly namespace: string;
 }): Place {
+  checkCredentials(place.credentials);
   return { ...place, addresses: parseAddresses(addresses), names: namesOf(namespace) };
 }
 
@@ -106,13 +115,11 @@ async function openBase(options: ClusterOptions, opened: AsyncDisposableStack) {
   const folder = await takeFolder(options.folder, opened);
   const connection = await connectCluster(options);
   opened.defer(() => connection.close());
-  opened.defer(() => said(connection.nats.flush()));
   await ensureStreams(connection, names, replicas);
-  const closing = new AbortController();
-  opened.defer(() => closing.abort(new Error("the process stops")));
+  const closing = closingOf(options.stopping, opened);
   const log = openLog(connection, names);
   const chunks = openChunks(connection, names);
-  return { connection, names, folder, log, chunks, closing: closing.signal, now, complain };
+  return { connection, names, folder, log, chunks, closing, now, complain };
 }
 
 function sourceOf(base: Base, { models }: ClusterOptions): JobSource {
@@ -157,10 +164,17 @@ async function takeFolder(given: string, opened: AsyncDisposableStack): Promise<
   }
 }
 
-/** Resolves when it has been sent, or nobody listens any more. */
-async function said(flushed: Promise<void>): Promise<void> {
-  const late = Promise.withResolvers<void>();
-  const timer = setTimeout(late.resolve, LAST_WORDS);
-  await Promise.race([flushed.catch(() => {}), late.promise]);
-  clearTimeout(timer);
+/** Aborted when all is closed, or should be: where the cluster is away, nobody else would say so. */
+function closingOf(stopping: AbortSignal, opened: AsyncDisposableStack): AbortSignal {
+  const closing = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const close = () => closing.abort(new Error("the process stops"));
+  const soon = () => timer = setTimeout(close, LAST_CHANCE);
+  stopping.addEventListener("abort", soon);
+  opened.defer(() => {
+    stopping.removeEventListener("abort", soon);
+    clearTimeout(timer);
+    close();
+  });
+  return closing.signal;
 }

@@ -5,7 +5,7 @@
  *
  * Invariant: what a `FileRef` names was whole when it was made, and whoever reads it gets those very bytes or an error.
  */
-import type { MsgRequest } from "@nats-io/jetstream";
+import { type JetStreamManager, jetstreamManager, type MsgRequest } from "@nats-io/jetstream";
 import { errors, nuid } from "@nats-io/nats-core";
 import { createHash } from "node:crypto";
 import { Fault } from "../model/job.ts";
@@ -13,10 +13,11 @@ import type { Connection } from "./connection.ts";
 import { insist, type Insistence, isGone } from "./faults.ts";
 import type { FileRef } from "./snapshot.ts";
 import type { Names } from "./streams.ts";
+import { unlessAborted } from "./waiting.ts";
 
 export interface Chunks {
-  /** Stores a file of this machine, a few chunks of it in memory at a time. Durable when this resolves. @throws Fault unavailable */
-  put(owner: string, path: string): Promise<FileRef>;
+  /** Stores a file of this machine, a few chunks of it in memory at a time. Durable when this resolves. Once the signal is aborted it gives up at once. @throws Fault unavailable; the signal's reason */
+  put(owner: string, path: string, how?: Pick<Insistence, "signal">): Promise<FileRef>;
   /** Its bytes, as fast as they are read. The stream fails where they are not those that were put. @throws Fault not_found, unavailable */
   open(file: FileRef): Promise<ReadableStream<Uint8Array<ArrayBuffer>>>;
   /** Makes it a file of this machine, whole or not at all. @throws Fault not_found, unavailable */
@@ -32,30 +33,40 @@ export interface Chunks {
 const CHUNK = 512 * 1024;
 /** Chunks of a file that are under way at a time. */
 const AT_ONCE = 4;
-/** An answer to a chunk is waited for so long, in ms, and at each further try as long again: some networks are slow. */
-const CHUNK_TIMEOUT = 2000;
+const NEVER = new AbortController().signal;
+/** Some networks are slow. An answer to a chunk that is sent is waited for so long, in ms, and at each further try as long again; one that is asked for, where it is not there at once. */
+const SENT_WITHIN = 4000;
+const SLOW = { timeout: 10_000, checkAPI: false };
 
-export function openChunks({ js, manager }: Pick<Connection, "js" | "manager">, names: Names): Chunks {
+export function openChunks({ nats, js, manager }: Pick<Connection, "nats" | "js" | "manager">, names: Names): Chunks {
   const stream = names.streams.files;
+  let slow: Promise<JetStreamManager> | null = null;
 
   /** The sequence of the message. What is sent again after its answer was lost is stored once. */
-  async function send(subject: string, index: number, chunk: Uint8Array): Promise<number> {
+  async function send(
+    subject: string,
+    index: number,
+    chunk: Uint8Array,
+    how: Pick<Insistence, "signal">,
+  ): Promise<number> {
     let timeout = 0;
     return await insist(async () => {
       const { seq } = await js.publish(subject, chunk, {
         msgID: `${subject}.${index}`,
-        timeout: timeout += CHUNK_TIMEOUT,
+        timeout: timeout += SENT_WITHIN,
       });
       if (seq > 0) return seq;
       throw new errors.RequestError("a message of the same id is on its way"); // and has no sequence yet
-    });
+    }, how);
   }
 
   async function receive({ subject }: FileRef, seq: number): Promise<Uint8Array<ArrayBuffer>> {
-    const found = await insist(async () =>
+    let asking: JetStreamManager | null = null;
+    const found = await insist(async () => {
+      asking = asking === null ? manager : await (slow ??= jetstreamManager(nats, SLOW));
       // A server that follows may not have it yet; the leader knows.
-      await manager.direct.getMessage(stream, { seq }) ?? await manager.streams.getMessage(stream, { seq })
-    );
+      return await asking.direct.getMessage(stream, { seq }) ?? await asking.streams.getMessage(stream, { seq });
+    });
     if (found?.subject === subject) return found.data as Uint8Array<ArrayBuffer>;
     throw new Fault("not_found", "The file has gone from the cluster's storage; start the job again");
   }
@@ -80,7 +91,8 @@ export function openChunks({ js, manager }: Pick<Connection, "js" | "manager">, 
     }
   }
 
-  async function put(owner: string, path: string): Promise<FileRef> {
+  async function put(owner: string, path: string, how: Pick<Insistence, "signal"> = {}): Promise<FileRef> {
+    const stop = how.signal ?? NEVER;
     const subject = names.file(owner, nuid.next());
     const hash = createHash("sha256");
     const seqs: number[] = [];
@@ -93,17 +105,18 @@ export function openChunks({ js, manager }: Pick<Connection, "js" | "manager">, 
         if (chunk.length === 0 && index > 0) break;
         hash.update(chunk);
         bytes += chunk.length;
-        const sent = send(subject, index, chunk).then((seq) => {
+        const sent = send(subject, index, chunk, how).then((seq) => {
           seqs[index] = seq;
           sending.delete(sent);
         });
         sending.add(sent);
         sent.catch(() => {}); // waited for below
-        if (sending.size === AT_ONCE) await Promise.race(sending);
+        if (sending.size === AT_ONCE) await unlessAborted(Promise.race(sending), stop);
         if (chunk.length < CHUNK) break;
       }
-      await Promise.all(sending);
+      await unlessAborted(Promise.all(sending), stop);
     } catch (error) {
+      if (stop.aborted) throw error; // whoever stops cannot wait for a server: the sweep finds them
       await Promise.allSettled(sending);
       await discard(seqs.filter((seq) => seq !== undefined), { patience: 0 }).catch(() => {}); // else the sweep finds them
       throw error;

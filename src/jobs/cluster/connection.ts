@@ -48,6 +48,9 @@ export interface Connection {
   readonly manager: JetStreamManager;
   /** Whether a server answers at present, as far as is known. */
   connected(): boolean;
+  /** Has `close` wait for what is under way, which has to end by itself. */
+  hold(work: Promise<unknown>): void;
+  /** What has been said until now still reaches the servers, where any can be reached. */
   close(): Promise<void>;
 }
 
@@ -63,6 +66,8 @@ export interface ClusterAddresses {
 /** One request waits so long, in ms: one that was under way when a connection broke fails only then, and is safe to repeat. */
 const REQUEST_TIMEOUT = 1500;
 const DIAL_TIMEOUT = 5000;
+/** The last words of a process that leaves are waited for so long, in ms. */
+const LAST_WORDS = 2000;
 /** Looks for JetStream, in a cluster that may be starting. */
 const PATIENT_TRIES = 5;
 const DEFAULT_PORT = 4222;
@@ -147,7 +152,22 @@ export async function connectCluster(options: ConnectionOptions): Promise<Connec
         connected = type === "disconnect" ? false : type === "reconnect" ? true : connected;
       }
     })();
-    return { nats, js, manager, connected: () => connected && !nats.isClosed(), close: () => nats.close() };
+    const held = new Set<Promise<unknown>>();
+    return {
+      nats,
+      js,
+      manager,
+      connected: () => connected && !nats.isClosed(),
+      hold(work) {
+        const ended = work.catch(() => {}).finally(() => held.delete(ended));
+        held.add(ended);
+      },
+      async close() {
+        await Promise.all(held);
+        if (!nats.isClosed()) await within(LAST_WORDS, nats.flush());
+        await nats.close();
+      },
+    };
   } catch (error) {
     await nats.close();
     throw error;
@@ -156,6 +176,11 @@ export async function connectCluster(options: ConnectionOptions): Promise<Connec
 
 function isGiven({ creds, nkey, token, user }: Credentials): boolean {
   return [creds, nkey, token, user].some((value) => value !== undefined);
+}
+
+/** @throws Error for what can be no credentials, whatever the server */
+export function checkCredentials(credentials: Credentials): void {
+  authenticatorOf(credentials);
 }
 
 /** @throws Error for what the client library would only choke on as it connects */
@@ -234,4 +259,12 @@ async function findJetStream(manager: JetStreamManager): Promise<void> {
 
 function isLeaderless(error: unknown): boolean {
   return error instanceof JetStreamApiError && error.status === 503;
+}
+
+/** Resolves when it has been done, in whichever way, or the time is over. */
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(late.resolve, ms);
+  await Promise.race([work.catch(() => {}), late.promise]);
+  clearTimeout(timer);
 }

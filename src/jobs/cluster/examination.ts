@@ -3,7 +3,8 @@ import { JetStreamApiError, StorageType, type StreamInfo } from "@nats-io/jetstr
 import { nuid } from "@nats-io/nats-core";
 import { connectCluster, type Connection, type ConnectionOptions, isAtLeast } from "./connection.ts";
 import { insist } from "./faults.ts";
-import { namesOf, whyNoStream } from "./streams.ts";
+import { openRoll } from "./machines/roll.ts";
+import { type Names, namesOf, whyNoStream } from "./streams.ts";
 
 export interface Finding {
   readonly verdict: "ok" | "note" | "FAIL";
@@ -19,6 +20,8 @@ export interface ClusterOptions extends Pick<ConnectionOptions, "addresses" | "c
 /** Acknowledgements survive its death, and writers who are on their way at once are told from each other by the server itself. */
 const RECOMMENDED = [2, 10, 27];
 
+/** Whoever is there answers at once, from wherever, in ms. */
+const ROLL_CALL = 1000;
 /** An election takes up to 9 s, and is none of the things to find. */
 const PATIENT = { patience: 12_000 };
 
@@ -102,15 +105,27 @@ async function streamsIn(connection: Connection, { namespace, replicas }: Cluste
     const copies = replicas === 1 ? "one copy of everything" : `${replicas} copies of everything, all up to date`;
     findings.push({ verdict: "ok", text: `the streams of namespace ${namespace}: ${copies}` });
   }
-  const workers = infos[Object.keys(names.streams).indexOf("workers")]?.state.num_subjects ?? 0;
+  const { workers, ready } = await rollCall(connection, names);
   findings.push(
-    workers > 0 ? { verdict: "ok", text: `${workers} GPU ${workers === 1 ? "worker is" : "workers are"} there` } : {
-      verdict: "note",
-      text: "no GPU worker is there, so that jobs wait",
-      remedy: "start splice work --cluster ...",
-    },
+    workers > 0
+      ? { verdict: "ok", text: `${workers} GPU ${workers === 1 ? "worker is" : "workers are"} there, ${ready} ready` }
+      : {
+        verdict: "note",
+        text: "no GPU worker is there, so that jobs wait",
+        remedy: "start splice work --cluster ...",
+      },
   );
   return findings;
+}
+
+/** Who says that he is there, within a second. */
+async function rollCall({ nats }: Connection, names: Names): Promise<{ workers: number; ready: number }> {
+  const roll = openRoll({ connection: { nats }, names, complain: () => {} });
+  await new Promise((resolve) => setTimeout(resolve, ROLL_CALL));
+  const present = roll.present();
+  roll.close();
+  const sum = (of: (machine: typeof present[number]) => number) => present.reduce((all, one) => all + of(one), 0);
+  return { workers: sum(({ workers }) => workers), ready: sum(({ ready }) => ready) };
 }
 
 async function infoOf({ manager }: Connection, name: string): Promise<StreamInfo | null> {

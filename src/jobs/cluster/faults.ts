@@ -30,6 +30,10 @@ export const isTaken = (error: unknown): boolean =>
 /** The message is not there, or not any more: which of these is said depends on the storage. */
 export const isGone = (error: unknown): boolean => NOT_THERE.includes(codeOf(error));
 
+/** Nothing more can be kept until somebody makes room. */
+export const isFull = (error: unknown): boolean =>
+  error instanceof Fault ? error.cause !== undefined && isFull(error.cause) : lacksRoom(error);
+
 export interface Insistence {
   /** Milliseconds; Infinity to go on until `signal`. */
   readonly patience?: number;
@@ -70,7 +74,7 @@ function passes(error: unknown): boolean {
 
 /** Null where it is somebody's mistake. */
 function faultOf(error: unknown): Fault | null {
-  if (NO_SPACE.includes(codeOf(error)) || codeOf(error) === STORE_FAILED && !isTaken(error)) {
+  if (lacksRoom(error)) {
     const detail = "Cannot keep this: the cluster's storage is full. Try again later, or ask its operator to make room";
     return new Fault("unavailable", detail, { retryAfter: 60, cause: error });
   }
@@ -83,6 +87,11 @@ function faultOf(error: unknown): Fault | null {
     return new Fault("unavailable", detail, { retryAfter: 60, cause: error });
   }
   return null;
+}
+
+function lacksRoom(error: unknown): boolean {
+  const code = codeOf(error);
+  return NO_SPACE.includes(code) || code === STORE_FAILED && !isTaken(error);
 }
 
 function codeOf(error: unknown): number {

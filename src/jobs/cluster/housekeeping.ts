@@ -130,15 +130,22 @@ export function openHousekeeping(options: HousekeepingOptions): Housekeeping {
   }
 
   let closed = false;
+  /** Why it could not be tidied up the last time. */
+  let untidy: string | null = null;
   // One thing after the other: what one does, the next need not.
   let last: Promise<void> = Promise.resolve();
   function inTurn(...works: (() => Promise<void>)[]): Promise<void> {
     return last = last.then(async () => {
       for (const work of works) {
         try {
-          if (!closed) await work();
+          if (closed) return;
+          await work();
+          untidy = null;
         } catch (error) {
-          if (!closed) complain(`Cannot tidy up in the cluster: ${error instanceof Error ? error.message : error}`);
+          if (closed) return;
+          const reason = error instanceof Error ? error.message : String(error);
+          if (reason !== untidy) complain(`Cannot tidy up in the cluster: ${reason}`);
+          untidy = reason;
         }
       }
     });

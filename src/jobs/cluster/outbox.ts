@@ -16,7 +16,7 @@ import { CONSUMERS, type Names } from "./streams.ts";
 import { pause } from "./waiting.ts";
 
 export interface OutboxOptions {
-  readonly connection: Pick<Connection, "js" | "manager">;
+  readonly connection: Pick<Connection, "js" | "manager" | "hold">;
   readonly names: Names;
   readonly log: Log;
   /** Aborted when the node stops. */

@@ -1,6 +1,6 @@
 /**
  * Messages of a durable consumer that hands out work, one at a time to whoever asks. It comes back by itself whatever becomes of the servers; a request that is under way cannot be taken back, so
- * what still comes to somebody who has left goes to others at once.
+ * what still comes to somebody who has left goes to others at once. A process that went before its last request is over could take a message with it, for as long as the consumer waits.
  */
 import type { Consumer, JsMsg } from "@nats-io/jetstream";
 import type { Connection } from "./connection.ts";
@@ -12,14 +12,14 @@ export interface Pull {
 }
 
 export interface PullOptions {
-  readonly connection: Pick<Connection, "js">;
+  readonly connection: Pick<Connection, "js" | "hold">;
   readonly stream: string;
   readonly consumer: string;
   complain(text: string): void;
 }
 
 /** Servers are asked so long at a time; one that says nothing at all for two heartbeats is gone. In ms. */
-const REQUEST = { expires: 5000, idle_heartbeat: 1000 };
+const REQUEST = { expires: 3000, idle_heartbeat: 1000 };
 const RETRY = 500;
 
 export function openPull({ connection, stream, consumer: name, complain }: PullOptions): Pull {
@@ -41,7 +41,7 @@ export function openPull({ connection, stream, consumer: name, complain }: PullO
         return message;
       } catch (error) {
         if (stop.aborted) {
-          void pulling.then((message) => message?.nak(), () => {});
+          connection.hold(pulling.then((message) => message?.nak(), () => {}));
           return null;
         }
         consumer = null;

@@ -10,7 +10,7 @@ import { openChunks } from "./chunks.ts";
 import type { Connection } from "./connection.ts";
 import { insist, isGone } from "./faults.ts";
 import type { At } from "./log.ts";
-import { filesOf } from "./snapshot.ts";
+import { filesOf, type Snapshot } from "./snapshot.ts";
 import type { Names, StreamName } from "./streams.ts";
 
 /** What a key stands for. */
@@ -27,6 +27,8 @@ export interface Removal {
   dropFiles(folder: string): Promise<void>;
   /** What there is of one file, by its subject. */
   dropFile(subject: string): Promise<void>;
+  /** All files of a job. */
+  dropFilesOf(snap: Snapshot): Promise<void>;
   /** Everything of a job that is marked as removed, but its log. */
   erase(mark: At): Promise<void>;
   /** Its log, the mark last. */
@@ -39,7 +41,7 @@ export interface Removal {
 /** So many walk over parts of a log at a time: it can have thousands of messages, and each takes the way to the leader twice. */
 const WALKERS = 16;
 
-export function openRemoval(connection: Pick<Connection, "js" | "manager">, names: Names): Removal {
+export function openRemoval(connection: Pick<Connection, "nats" | "js" | "manager">, names: Names): Removal {
   const { manager } = connection;
   const chunks = openChunks(connection, names);
 
@@ -69,16 +71,21 @@ export function openRemoval(connection: Pick<Connection, "js" | "manager">, name
     return message && { seq: message.seq, time: message.time, ...message.json<{ id: string; digest: string }>() };
   }
 
+  async function dropFilesOf(snap: Snapshot): Promise<void> {
+    for (const file of filesOf(snap)) await chunks.remove(file);
+    await chunks.removeAll(snap.folder);
+  }
+
   return {
     dropFiles: chunks.removeAll,
+    dropFilesOf,
     dropFile: chunks.removeUnder,
     key,
     dropKey: ({ seq }) => eraseOne("keys", seq),
     async erase({ snap }) {
       const entry = snap.key === null ? null : await key(snap.key);
       if (entry?.id === snap.id) await eraseOne("keys", entry.seq);
-      for (const file of filesOf(snap)) await chunks.remove(file);
-      await chunks.removeAll(snap.folder);
+      await dropFilesOf(snap);
       await eraseUnder("queue", names.queue(snap.id));
       await eraseUnder("hooks", names.hook(snap.id, "*"));
     },

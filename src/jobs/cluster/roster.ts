@@ -3,6 +3,7 @@
  * what happens, and whoever reads or writes a job himself may tell it sooner. Invariant: what is older than what is known changes nothing.
  */
 import { type CountedEvent, type JobStatus, statusSchema } from "../model/job.ts";
+import { openListeners } from "../model/listeners.ts";
 import type { JobStore, ListOptions } from "../model/ports.ts";
 import type { JobRecord } from "../model/record.ts";
 import type { At } from "./log.ts";
@@ -28,8 +29,8 @@ export interface Roster extends Pick<JobStore, "counts" | "onChange" | "onCount"
 
 export function openRoster(complain: (message: string) => void): Roster {
   const jobs = new Map<string, At>();
-  const changes = new Set<(id: string | null) => void>();
-  const counts = new Set<(event: CountedEvent) => void>();
+  const changes = openListeners<string | null>("the job store", complain);
+  const counted = openListeners<CountedEvent>("the job store", complain);
   /** Made when they are asked for, and anew when they may be others. */
   let ordered: readonly At[] | null = null;
   let places: ReadonlyMap<string, number> | null = null;
@@ -46,19 +47,8 @@ export function openRoster(complain: (message: string) => void): Roster {
   function changed(id: string, moves: boolean): void {
     ordered = null;
     if (moves) places = null;
-    tell(changes, id);
-    if (moves) tell(changes, null);
-  }
-
-  /** What a listener throws must not reach whoever changed the job. */
-  function tell<T>(listeners: Set<(event: T) => void>, event: T): void {
-    for (const listener of listeners) {
-      try {
-        listener(event);
-      } catch (error) {
-        complain(`A listener of the job store failed: ${error instanceof Error ? error.stack : error}`);
-      }
-    }
+    changes.tell(id);
+    if (moves) changes.tell(null);
   }
 
   const record = (at: At): JobRecord | null => recordOfSnapshot(at.snap, placeOf(at.snap.id));
@@ -77,9 +67,9 @@ export function openRoster(complain: (message: string) => void): Roster {
       if (jobs.delete(id)) changed(id, isQueued(before));
     },
     count({ snap: { name, seconds } }) {
-      if (name === "progress") tell(counts, { what: "steps", seconds });
+      if (name === "progress") counted.tell({ what: "steps", seconds });
       if (name === "succeeded" || name === "failed" || name === "canceled") {
-        tell(counts, { what: "ended", outcome: name });
+        counted.tell({ what: "ended", outcome: name });
       }
     },
     known: (id) => jobs.get(id) ?? null,
@@ -123,14 +113,7 @@ export function openRoster(complain: (message: string) => void): Roster {
       }
       return shortest;
     },
-    onChange: (listener) => heard(changes, listener),
-    onCount: (listener) => heard(counts, listener),
+    onChange: changes.add,
+    onCount: counted.add,
   };
-}
-
-/** Wrapped, so that one listener given twice is heard twice and ended one by one. */
-function heard<T>(listeners: Set<(event: T) => void>, listener: (event: T) => void): () => void {
-  const one = (event: T) => listener(event);
-  listeners.add(one);
-  return () => void listeners.delete(one);
 }

@@ -7,7 +7,7 @@ import { keyConflict, queueFull } from "../model/faults.ts";
 import type { JobStore } from "../model/ports.ts";
 import type { JobRecord, NewJob } from "../model/record.ts";
 import type { Connection } from "./connection.ts";
-import { insist, isTaken } from "./faults.ts";
+import { insist, isFull, isTaken } from "./faults.ts";
 import { type At, Fenced, type Log } from "./log.ts";
 import type { Removal } from "./removal.ts";
 import type { Replay } from "./replay.ts";
@@ -102,6 +102,18 @@ export function openStore(options: StoreOptions): JobStore {
   /** What stays because the cluster does not answer is swept up later. */
   const drop = ({ folder }: AdoptedFiles) => removal.dropFiles(folder).catch(leave);
 
+  /** Where there is no room left even for the mark, the job's own files make some: half removed it can be removed again. */
+  async function markRemoved(at: At): Promise<At> {
+    const mark = () => log.append(at, removed(at.snap));
+    try {
+      return await mark();
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      await removal.dropFilesOf(at.snap);
+      return await mark();
+    }
+  }
+
   async function enqueue(id: string): Promise<void> {
     try {
       await insist(() => js.publish(names.queue(id), ""), { patience: QUEUE_PATIENCE });
@@ -160,7 +172,7 @@ export function openStore(options: StoreOptions): JobStore {
       let mine = false;
       if (at.snap.status !== "removed") {
         try {
-          mark = await log.append(at, removed(at.snap));
+          mark = await markRemoved(at);
           mine = true;
         } catch (error) {
           // What has ended can only be removed.

@@ -87,10 +87,12 @@ export async function openTail(options: TailOptions): Promise<Tail> {
   }
 
   async function follow(): Promise<void> {
+    let unread: string | null = null; // why the log could not be read the last time
     while (!signal.aborted) {
       try {
         const from: number = position! + 1;
         const at = await log.next(from, "*", { signal });
+        unread = null;
         // The stock may have been taken anew meanwhile.
         if (from !== position! + 1) continue;
         if (at === null) {
@@ -103,7 +105,9 @@ export async function openTail(options: TailOptions): Promise<Tail> {
         options.onMessage(at);
       } catch (error) {
         if (signal.aborted) return;
-        complain(`The cluster's log cannot be read for now: ${error instanceof Error ? error.message : error}`);
+        const reason = error instanceof Error ? error.message : String(error);
+        if (reason !== unread) complain(`The cluster's log cannot be read for now: ${reason}`);
+        unread = reason;
         await wait();
       }
     }

@@ -12,6 +12,7 @@ import {
   type StoredEvent,
 } from "../model/job.ts";
 import { keyConflict, queueFull } from "../model/faults.ts";
+import { openListeners } from "../model/listeners.ts";
 import type { ListOptions } from "../model/ports.ts";
 import { deliveryBody, jobAddress, type JobRecord, type NewJob, recordOf } from "../model/record.ts";
 import { type Delivery, type JobRow, statements } from "./statements.ts";
@@ -93,23 +94,15 @@ export function openLedger(path: string, options: LedgerOptions = {}): Ledger {
   const { eventsKept = EVENTS_KEPT, now = () => new Date(), complain = console.error } = options;
   const database = openDatabase(path);
   const sql = statements(database.sqlite);
-  const changes = new Set<(id: string | null) => void>();
-  const counts = new Set<(event: CountedEvent) => void>();
+  const changes = openListeners<string | null>("the job store", complain);
+  const counts = openListeners<CountedEvent>("the job store", complain);
 
   function change<T>(work: (news: News) => T, options?: { light: boolean }): T {
     const news: News = { changed: new Set(), counted: [] };
     const result = database.transaction(() => work(news), options);
-    for (const id of news.changed) changes.forEach((listener) => told(() => listener(id)));
-    for (const event of news.counted) counts.forEach((listener) => told(() => listener(event)));
+    news.changed.forEach(changes.tell);
+    news.counted.forEach(counts.tell);
     return result;
-  }
-
-  function told(tell: () => void): void {
-    try {
-      tell();
-    } catch (error) {
-      complain(`A listener of the job store failed: ${error instanceof Error ? error.stack : error}`);
-    }
   }
 
   const known = (row: JobRow | undefined): JobRecord | null => row === undefined ? null : recordOfRow(row);
@@ -248,8 +241,8 @@ export function openLedger(path: string, options: LedgerOptions = {}): Ledger {
     delivered: (id) => database.transaction(() => sql.dropDelivery(id)),
     deliverLater: (id, at) => database.transaction(() => sql.delayDelivery(id, at.getTime())),
 
-    onChange: (listener) => heard(changes, listener),
-    onCount: (listener) => heard(counts, listener),
+    onChange: changes.add,
+    onCount: counts.add,
     close() {
       if (database.sqlite.isOpen) database.sqlite.close();
     },
@@ -260,13 +253,6 @@ export function openLedger(path: string, options: LedgerOptions = {}): Ledger {
     changed.add(id);
     counted.push({ what: "ended", outcome });
   }
-}
-
-/** Wrapped, so that one listener given twice is heard twice and ended one by one. */
-function heard<T>(listeners: Set<(event: T) => void>, listener: (event: T) => void): () => void {
-  const one = (event: T) => listener(event);
-  listeners.add(one);
-  return () => void listeners.delete(one);
 }
 
 function recordOfRow({ position, options, losses, error, ...row }: JobRow): JobRecord {

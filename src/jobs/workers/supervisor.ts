@@ -5,8 +5,8 @@
  * Invariant: a post holds at most one lease, and settles each it was given: by its end, by giving it back, or by letting go of what is somebody else's now.
  */
 import { type CountedEvent, Fault } from "../model/job.ts";
-import type { Device, FromWorker, Task } from "../model/messages.ts";
-import type { JobSource, Lease } from "../model/ports.ts";
+import type { FromWorker } from "../model/messages.ts";
+import type { JobSource, Lease, OwnWorkers } from "../model/ports.ts";
 import { tend, type Tended } from "./tended.ts";
 import { workOf } from "../model/work.ts";
 
@@ -28,19 +28,7 @@ export interface SupervisorOptions {
   log(text: string): void;
 }
 
-export interface Supervisor {
-  workers(): number;
-  ready(): number;
-  /** Of the first worker that is ready. */
-  device(): Device | null;
-  /** Bytes planned for the jobs that run. */
-  plannedBytes(): number;
-  /** The most bytes that one job has planned. */
-  largestPlan(): number;
-  /** Has a task done by the worker with the least to do; a model goes by its name. @throws Fault */
-  call(task: Task): Promise<void>;
-  /** The jobs that are worked on. */
-  jobs(): string[];
+export interface Supervisor extends OwnWorkers {
   /** Of the workers that run. */
   pids(): number[];
   /** Running jobs are saved and go back to the queue; those that do not answer within `grace` ms lose what is after their last checkpoint. */

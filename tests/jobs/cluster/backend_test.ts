@@ -69,6 +69,7 @@ const optionsOf = (nats: Nats, folder: string) => ({
   folder,
   models,
   name: "test",
+  stopping: never,
   log: () => {},
 });
 

@@ -103,6 +103,27 @@ natsTest("chunks: a full store takes nothing more and says so, and nothing of th
   });
 });
 
+natsTest("chunks: whoever stops does not wait for a server that is away", {}, async (nats) => {
+  await using node = await join(nats);
+  const chunks = openChunks(node.connection, node.names);
+  await inFolder(async (folder) => {
+    const path = joinPath(folder, "file");
+    await Deno.writeFile(path, randomBytes(5 * MB));
+    await nats.servers[0].freeze();
+    try {
+      const stopping = new AbortController();
+      const put = chunks.put("job", path, { signal: stopping.signal }).catch((error) => error);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      const stopped = performance.now();
+      stopping.abort(new Error("the process stops"));
+      assert.equal((await put).message, "the process stops");
+      assert.ok(performance.now() - stopped < 1000);
+    } finally {
+      nats.servers[0].thaw();
+    }
+  });
+});
+
 natsTest("chunks: a put and a get outlive the death of their leader", { servers: 3 }, async (nats) => {
   await using node = await join(nats);
   const chunks = openChunks(node.connection, node.names);

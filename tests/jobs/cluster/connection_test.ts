@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { nkeys } from "@nats-io/nats-core";
-import { connectCluster, type Credentials, parseAddresses } from "../../../src/jobs/cluster/connection.ts";
+import {
+  checkCredentials,
+  connectCluster,
+  type Credentials,
+  parseAddresses,
+} from "../../../src/jobs/cluster/connection.ts";
 import { ensureStreams, namesOf } from "../../../src/jobs/cluster/streams.ts";
 import { natsTest } from "../../support/nats.ts";
 
@@ -149,6 +154,7 @@ natsTest("cluster: an nkey", { config: nkeyOnly }, async (nats) => {
   const other = new TextDecoder().decode(nkeys.createUser().getSeed());
   await assert.rejects(connect(nats.addresses, { nkey: other }), /it refuses the credentials/);
   await assert.rejects(connect(nats.addresses, { nkey: "SUWRONG" }), /it is no seed of an nkey/);
+  assert.throws(() => checkCredentials({ nkey: "SUWRONG" }), /it is no seed of an nkey/, "without any server");
 });
 
 natsTest("cluster: a token, alone and in the address", { config: "authorization { token: t }" }, async (nats) => {

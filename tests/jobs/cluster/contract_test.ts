@@ -29,6 +29,7 @@ async function joinAt(address: string): Promise<Joined> {
     folder,
     models,
     name: "contract",
+    stopping: new AbortController().signal,
     log: () => {},
   });
   let closing: Promise<void> | null = null;
@@ -79,7 +80,7 @@ async function openSite(): Promise<Site> {
   };
 }
 
-const reason = noNats();
+const reason = noNats;
 if (reason !== null) console.log(`Not tested: the contract over a nats-server. ${reason}.`);
 else {
   contract("JetStream", open);

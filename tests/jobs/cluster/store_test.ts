@@ -1,5 +1,6 @@
 /** The store of jobs on many nodes: what one writes all see, and what several do at once is done once. */
 import assert from "node:assert/strict";
+import { openChunks } from "../../../src/jobs/cluster/chunks.ts";
 import * as steps from "../../../src/jobs/cluster/snapshot.ts";
 import { Fault, jobSchema } from "../../../src/jobs/model/job.ts";
 import { newJob, serve, until } from "../../support/jobs/cluster.ts";
@@ -195,6 +196,30 @@ natsTest("cluster store: a full storage is told at once, and room helps at once"
   await manager.streams.purge(a.names.streams.files);
   assert.equal((await a.store.create(newJob(), { queue })).record.job.position, 2);
 });
+
+natsTest(
+  "cluster store: a full storage lets go of what has ended, which makes room",
+  { maxFile: "12M" },
+  async (nats) => {
+    await using a = await serve(nats);
+    const { record: { job: { id } } } = await a.store.create(newJob(), { queue });
+    const chunks = openChunks(a.connection, a.names);
+    const path = await Deno.makeTempFile();
+    await Deno.writeFile(path, new Uint8Array(2_000_000));
+    const file = await chunks.put((await a.log.last(id))!.snap.folder, path);
+    await Deno.remove(path);
+    await a.write(id, (snap) => steps.claimed(snap, "w"));
+    await a.write(id, (snap) => steps.succeeded(snap, { files: { result: file }, bytes: file.bytes, at: new Date() }));
+    const filled = () => a.connection.js.publish(a.names.file("filler", "x"), new Uint8Array(500_000));
+    await assert.rejects(async () => {
+      for (;;) await filled();
+    }, /insufficient resources/);
+    await assert.rejects(a.store.create(newJob(), { queue }), /storage is full/);
+    assert.equal(await a.store.remove(id), true);
+    assert.equal(await a.store.get(id), null);
+    assert.equal((await a.store.create(newJob(), { queue })).record.job.status, "queued");
+  },
+);
 
 natsTest("cluster store: without its server it says so, and goes on when it is back", {}, async (nats) => {
   await using a = await serve(nats, { complain: () => {} });

@@ -325,7 +325,7 @@ Deno.test("ledger: a file of a newer version, or of another kind, is refused and
     assert.throws(() => openLedger(path), /newer version of splice \(schema 99, this one knows 4\); use that version/);
     const again = new DatabaseSync(path);
     assert.deepEqual({ ...again.prepare("PRAGMA user_version").get() }, { user_version: 99 });
-    again.exec("PRAGMA user_version = 3");
+    again.exec("PRAGMA user_version = 4");
     again.close();
     Deno.writeTextFileSync(`${folder}/other`, "this is no database at all, but a text".repeat(100));
     assert.throws(() => openLedger(`${folder}/other`), /Cannot open the job store .*other: file is not a database/);

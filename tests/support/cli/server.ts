@@ -24,9 +24,27 @@ export interface ServerOptions {
   readonly args?: readonly string[];
 }
 
-export async function startServer({ data, models, args = [] }: ServerOptions): Promise<Server> {
+export async function startServer({ args = [], ...options }: ServerOptions): Promise<Server> {
+  const { first, ...server } = await start({
+    ...options,
+    args: ["serve", "--port", "0", "--rate-limit", "0", ...args],
+  });
+  const address = /http:\S+(?=\/$)/.exec(first)?.[0];
+  if (address !== undefined) return { ...server, address };
+  await server.stop();
+  assert.fail(`the server did not start: ${first} ${server.log.join("\n")}`);
+}
+
+/** A GPU machine of a cluster; resolves as soon as it has begun. */
+export async function startMachine({ args = [], ...options }: ServerOptions): Promise<Omit<Server, "address">> {
+  return await start({ ...options, args: ["work", ...args] });
+}
+
+async function start(
+  { data, models, args }: Required<ServerOptions>,
+): Promise<Omit<Server, "address"> & { first: string }> {
   const process = new Deno.Command("sh", {
-    args: [`${root}splice`, "serve", "--port", "0", "--data", data, "--rate-limit", "0", ...args],
+    args: [`${root}splice`, ...args, "--data", data],
     env: { NO_COLOR: "1", DEBUG: "", SPLICE_MODELS: models },
     stdin: "null",
     stdout: "piped",
@@ -37,31 +55,33 @@ export async function startServer({ data, models, args = [] }: ServerOptions): P
     for await (const line of linesOf(process.stderr)) log.push(line);
   })();
   const lines = linesOf(process.stdout);
-  const first = await lines.next();
-  const address = /http:\S+(?=\/$)/.exec(first.value ?? "")?.[0];
-  if (address === undefined) {
-    await logging;
-    assert.fail(`the server did not start: ${first.value} ${log.join("\n")}`);
-  }
+  const { value: first = "" } = await lines.next();
   const reading = (async () => {
     for await (const _ of lines);
   })();
+  function signalled(name: Deno.Signal): void {
+    try {
+      process.kill(name);
+    } catch {
+      // It has ended already.
+    }
+  }
   async function ended(): Promise<number> {
     const { code } = await process.status;
     await Promise.all([logging, reading]);
     return code;
   }
   return {
-    address,
+    first,
     process,
     log,
     children: () => childrenOf(process.pid),
     async kill() {
-      process.kill("SIGKILL");
+      signalled("SIGKILL");
       await ended();
     },
     async stop() {
-      process.kill("SIGTERM");
+      signalled("SIGTERM");
       return await ended();
     },
   };

@@ -50,7 +50,7 @@ export function openLease(options: LeaseOptions): Lease {
   let saved = 0;
   let stored = -Infinity; // an attempt's first is stored at once: it shows that the job brings nobody down
 
-  const put = (name: string) => chunks.put(chain.snap().folder, join(folder, name));
+  const put = (name: string) => chunks.put(chain.snap().folder, join(folder, name), { signal: stop });
   const previews = newest(async (step) => {
     const preview = await put(FILES.preview.file);
     const before = await chain.write((snap) => previewed(snap, step, preview));
@@ -67,11 +67,19 @@ export function openLease(options: LeaseOptions): Lease {
   function newest(store: (step: number) => Promise<void>) {
     let waiting: number | null = null;
     let running: Promise<void> | null = null;
+    let refused: string | null = null; // why the last one could not be stored
     async function run(): Promise<void> {
       while (waiting !== null && !stop.aborted) {
         const step: number = waiting;
         waiting = null;
-        await store(step).catch((error) => complain(`A file of job ${id} cannot be stored: ${reasonOf(error)}`));
+        try {
+          await store(step);
+          refused = null;
+        } catch (error) {
+          const reason = reasonOf(error);
+          if (reason !== refused && !stop.aborted) complain(`A file of job ${id} cannot be stored: ${reason}`);
+          refused = reason;
+        }
       }
       running = null;
     }

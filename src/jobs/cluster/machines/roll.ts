@@ -41,6 +41,8 @@ export interface Roll {
 
 /** What a machine says holds so long, in ms: as long as thrice the pause between two of its words. */
 const HOLDS = 15_000;
+/** And what models it had is remembered so long, in ms, or until others speak. */
+const REMEMBERED = 3_600_000;
 
 /** Asks at once, and listens from now on. */
 export function openRoll({ connection: { nats }, names, complain }: {
@@ -54,7 +56,7 @@ export function openRoll({ connection: { nats }, names, complain }: {
     callback(error, message) {
       if (error) return complain(`GPU machines cannot be heard: ${error.message}`);
       const { success, data, error: why } = announcementSchema.safeParse(parsed(message.string()));
-      if (success) machines.set(data.machine, { said: data, at: performance.now() });
+      if (success) note(data);
       else if (!misunderstood.has(why.message)) {
         misunderstood.add(why.message);
         complain(`A GPU machine, of another version it seems, says what cannot be understood: ${z.prettifyError(why)}`);
@@ -62,6 +64,12 @@ export function openRoll({ connection: { nats }, names, complain }: {
     },
   });
   nats.publish(names.rollCall);
+
+  function note(said: Announcement): void {
+    const now = performance.now();
+    for (const [machine, { at }] of machines) if (now - at > REMEMBERED) machines.delete(machine);
+    machines.set(said.machine, { said, at: now });
+  }
 
   function present(): Announcement[] {
     const oldest = performance.now() - HOLDS;

@@ -12,6 +12,7 @@ import { openChain } from "./chain.ts";
 import type { Chunks } from "../chunks.ts";
 import type { Connection } from "../connection.ts";
 import { CHECKPOINT_FILE, openLease } from "./lease.ts";
+import { isFull } from "../faults.ts";
 import { type At, Fenced, type Log } from "../log.ts";
 import { claimed, failed, isActive, recordOfSnapshot, type Snapshot } from "../snapshot.ts";
 import { openPull } from "../pull.ts";
@@ -19,7 +20,7 @@ import { CONSUMERS, type Names } from "../streams.ts";
 import { pause } from "../waiting.ts";
 
 export interface SourceOptions {
-  readonly connection: Pick<Connection, "js">;
+  readonly connection: Pick<Connection, "js" | "hold">;
   readonly names: Names;
   readonly log: Log;
   readonly chunks: Chunks;
@@ -40,10 +41,15 @@ const CHECKPOINT_EVERY = 30_000;
 const RETRY = 500;
 /** A job for others is offered again after this, in ms. */
 const FOR_OTHERS = 2000;
+/** Where there is no room for a claim, jobs are asked for again after this, in ms. */
+const FULL_PAUSE = 5000;
 
 export function openSource(options: SourceOptions): JobSource {
   const { connection, names, log, chunks, closing, now, complain } = options;
   const queue = openPull({ connection, stream: names.streams.queue, consumer: CONSUMERS.workers, complain });
+
+  /** Why the last job could not be taken; null where it could. */
+  let refused: string | null = null;
 
   /** The job is this machine's from now on; null where it is nobody's to work on, or another's. */
   async function claim(message: JsMsg): Promise<At | null> {
@@ -127,10 +133,17 @@ export function openSource(options: SourceOptions): JobSource {
         if (message === null) continue;
         try {
           const lease = await take(message, stop);
+          refused = null;
           if (lease) return lease;
         } catch (error) {
           // Another has it, or will be given it in a while.
-          if (!(error instanceof Fenced) && !stop.aborted) complain(`A job cannot be taken: ${reasonOf(error)}`);
+          if (error instanceof Fenced || stop.aborted) continue;
+          const reason = reasonOf(error);
+          if (reason !== refused) complain(`A job cannot be taken: ${reason}`);
+          refused = reason;
+          if (!isFull(error)) continue;
+          message.nak(); // the next would fare no better, and must not come before it
+          await pause(FULL_PAUSE, stop).catch(() => {});
         }
       }
       return null;

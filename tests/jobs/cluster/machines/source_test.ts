@@ -243,3 +243,53 @@ natsTest("source: whoever leaves takes nothing, and a job waits for a machine th
   assert.equal(await lacking, null);
   await lease.giveBack({ died: false });
 });
+
+natsTest(
+  "source: where the cluster is away, a machine that stops does not wait for it, and the job goes on later",
+  {},
+  async (nats) => {
+    let id: string;
+    {
+      await using here = await machine(nats, { checkpointEvery: 1e9 });
+      id = await queue(here);
+      const lease = (await here.source.next(never))!;
+      await nats.servers[0].end();
+      const given = lease.giveBack({ died: false }).then(() => "given back");
+      const late = () => new Promise((resolve) => setTimeout(resolve, 1000, "still trying"));
+      assert.equal(await Promise.race([given, late()]), "still trying");
+      here.closing.abort(new Error("the process stops"));
+      assert.equal(await Promise.race([given, late()]), "given back");
+      await assert.rejects(Deno.stat(lease.folder), Deno.errors.NotFound);
+    }
+    await nats.servers[0].start();
+    await using there = await machine(nats);
+    const lease = (await there.source.next(never))!;
+    assert.deepEqual([lease.record.job.id, lease.record.job.attempts, lease.record.deaths], [id, 2, 0]);
+    await lease.giveBack({ died: false });
+  },
+);
+
+natsTest(
+  "source: where there is no room for a claim, one line says so, and with room jobs come in their order",
+  { maxFile: "12M" },
+  async (nats) => {
+    await using here = await machine(nats);
+    const ids = [await queue(here), await queue(here), await queue(here)];
+    const { connection: { js, manager }, names } = here;
+    const filled: number[] = [];
+    await assert.rejects(async () => {
+      for (;;) filled.push((await js.publish(names.file("filler", "x"), new Uint8Array(500_000))).seq);
+    }, /insufficient resources/);
+    const wanted = here.source.next(never);
+    await until("it asked twice", async () => {
+      const { delivered } = await manager.consumers.info(names.streams.queue, CONSUMERS.workers);
+      return delivered.consumer_seq >= 2;
+    });
+    for (const seq of filled) await manager.streams.deleteMessage(names.streams.files, seq, false);
+    const lease = (await wanted)!;
+    assert.equal(lease.record.job.id, ids[0]);
+    assert.equal(here.remarks.length, 1, here.remarks.join("\n"));
+    assert.match(here.remarks[0], /^A job cannot be taken: .*storage is full/);
+    await lease.giveBack({ died: false });
+  },
+);

@@ -14,7 +14,8 @@ export interface Process {
   end(signal: "SIGKILL" | "SIGTERM"): Promise<void>;
   /** Killed, where it still runs, and started anew. */
   restart(): Promise<void>;
-  freeze(ms: number): Promise<void>;
+  /** SIGSTOP. Returns what wakes it. */
+  freeze(): () => void;
   /** Resident bytes. */
   memory(): Promise<number>;
 }
@@ -29,17 +30,19 @@ export function startProcess(options: NodeOptions): Process {
     JSON.stringify(options),
   ];
   let child = spawn();
-  let frozen: Promise<unknown> = Promise.resolve();
   function spawn(): Deno.ChildProcess {
     const stderr = Deno.env.get("SIEGE_LOG") ? "inherit" : "null";
     return new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "null", stderr }).spawn();
   }
-  async function end(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+  function signal(process: Deno.ChildProcess, name: Deno.Signal): void {
     try {
-      child.kill(signal);
+      process.kill(name);
     } catch {
       // It has ended already.
     }
+  }
+  async function end(name: "SIGKILL" | "SIGTERM"): Promise<void> {
+    signal(child, name);
     await child.status;
   }
   return {
@@ -49,18 +52,10 @@ export function startProcess(options: NodeOptions): Process {
       await end("SIGKILL");
       child = spawn();
     },
-    async freeze(ms) {
+    freeze() {
       const one = child;
-      const signal = (name: Deno.Signal) => {
-        try {
-          one.kill(name);
-        } catch {
-          // It was killed meanwhile.
-        }
-      };
-      signal("SIGSTOP");
-      frozen = pause(ms).then(() => signal("SIGCONT"));
-      await frozen;
+      signal(one, "SIGSTOP");
+      return () => signal(one, "SIGCONT");
     },
     async memory() {
       const { stdout } = await new Deno.Command("cat", { args: [`/proc/${child.pid}/status`], stderr: "null" })

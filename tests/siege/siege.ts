@@ -87,7 +87,7 @@ async function rounds(count: number, servers: 1 | 3): Promise<void> {
         done[act]++;
         if (act === "machine") await any(machines).restart();
         if (act === "node") await any(nodes).restart();
-        if (act === "freeze") void any(machines).freeze(1000 * (5 + Math.random() * 25));
+        if (act === "freeze") setTimeout(any(machines).freeze(), 1000 * (5 + Math.random() * 25));
         if (act === "server") {
           const server = servers === 3
             ? await nats.leader(any(["SPLICE_JOBS", "SPLICE_QUEUE", "SPLICE_FILES"])) ?? nats.servers[0]
@@ -116,28 +116,29 @@ async function rounds(count: number, servers: 1 | 3): Promise<void> {
   });
 }
 
+/** From the moment on that all machines begin at once, jobs being there, to the end of the last. */
 async function scaling(): Promise<void> {
-  const jobs = 64;
+  const steps = 200;
   let base = 0;
-  for (const machines of [1, 4, 16]) {
-    await withCluster({ nodes: 1, machines }, async ({ addresses }) => {
-      const steps = 150;
+  for (const count of [1, 4, 16]) {
+    await withCluster({ nodes: 1, machines: count }, async ({ addresses, machines }) => {
+      const jobs = count === 1 ? 8 : 64; // one machine alone is timed by fewer
+      const wake = machines.map((machine) => machine.freeze());
+      const seeds = Array.from({ length: jobs }, (_, seed) => seed);
+      const ids = await Promise.all(seeds.map((seed) => submit(addresses, { seed, steps })));
+      const following = ids.map((id, seed) => follow(addresses, { id, seed, steps }));
+      await pause(1000);
       const began = performance.now();
-      const created: number[] = [];
-      const count = machines === 1 ? 8 : jobs; // one machine alone is timed by fewer
-      const following = await Promise.all(Array.from({ length: count }, async (_, seed) => {
-        const at = performance.now();
-        const id = await submit(addresses, { seed, steps });
-        created.push(performance.now() - at);
-        return await follow(addresses, { id, seed, steps });
-      }));
-      const rate = count / (performance.now() - began) * 1000;
-      for (const one of following) await check(one, addresses);
-      if (machines === 1) base = rate;
+      wake.forEach((thaw) => thaw());
+      const all = await Promise.all(following);
+      const rate = jobs / (performance.now() - began) * 1000;
+      for (const one of all) await check(one, addresses);
+      if (count === 1) base = rate;
+      const takenOver = all.filter(({ told }) => told.filter(({ name }) => name === "started").length > 1).length;
       say(
-        `${machines} machines: ${rate.toFixed(2)} jobs/s, ${(rate / base / machines).toFixed(3)} of linear; create ${
-          median(created).toFixed(0)
-        } ms at the median`,
+        `${count} machines: ${rate.toFixed(2)} jobs/s, ${
+          (rate / base / count).toFixed(3)
+        } of linear; ${takenOver} taken over`,
       );
     });
   }

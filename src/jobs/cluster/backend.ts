@@ -87,7 +87,7 @@ export async function openCluster(options: ClusterOptions): Promise<Backend> {
     openUpload: files.openUpload,
     join(own) {
       takePart(own, { base, options, opened });
-      return openMachines({ roll, asking, own });
+      return openMachines({ connected: base.connection.connected, roll, asking, own });
     },
     close: () => opened.disposeAsync(),
   };

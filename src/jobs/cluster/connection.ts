@@ -48,7 +48,7 @@ export interface Connection {
   readonly manager: JetStreamManager;
   /** Whether a server answers at present, as far as is known. */
   connected(): boolean;
-  /** Has `close` wait for what is under way, which has to end by itself. */
+  /** Has `close` wait for what is under way, for as long as a request for work may take. */
   hold(work: Promise<unknown>): void;
   /** What has been said until now still reaches the servers, where any can be reached. */
   close(): Promise<void>;
@@ -66,6 +66,8 @@ export interface ClusterAddresses {
 /** One request waits so long, in ms: one that was under way when a connection broke fails only then, and is safe to repeat. */
 const REQUEST_TIMEOUT = 1500;
 const DIAL_TIMEOUT = 5000;
+/** What is under way is waited for so long, in ms: longer than any request for work. */
+const HELD = 5000;
 /** The last words of a process that leaves are waited for so long, in ms. */
 const LAST_WORDS = 2000;
 /** Looks for JetStream, in a cluster that may be starting. */
@@ -163,8 +165,11 @@ export async function connectCluster(options: ConnectionOptions): Promise<Connec
         held.add(ended);
       },
       async close() {
-        await Promise.all(held);
-        if (!nats.isClosed()) await within(LAST_WORDS, nats.flush());
+        // What waits for a server that is away may wait for ever.
+        if (connected && !nats.isClosed()) {
+          await within(HELD, Promise.all(held));
+          await within(LAST_WORDS, nats.flush());
+        }
         await nats.close();
       },
     };

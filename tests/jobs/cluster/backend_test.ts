@@ -109,6 +109,11 @@ natsTest(
       assert.deepEqual((await same.models()).filter((model) => model.default).map((model) => model.name), [name]);
       await assert.rejects(same.model("another"), (error) => error instanceof Fault && error.code === "unknown_model");
 
+      await nats.servers[0].end();
+      await until("nobody can be reached", () => machines.ready() === 0);
+      await nats.servers[0].start();
+      await until("all are there again", () => machines.ready() === 2 && same.ready() === 2);
+
       await large.close();
       await until("one left", () => machines.workers() === 2 && same.workers() === 2);
       assert.equal(machines.device()?.bindingBytes, 100);

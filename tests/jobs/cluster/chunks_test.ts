@@ -132,13 +132,16 @@ natsTest("chunks: a put and a get outlive the death of their leader", { servers:
     const bytes = randomBytes(25 * MB);
     await Deno.writeFile(path, bytes);
     const leader = (await nats.leader(node.names.streams.files))!;
-    const putting = chunks.put("job", path);
+    // An election that takes longer than anyone waits is an answer too, to be asked again after.
+    const patiently = <T>(ask: () => Promise<T>): Promise<T> =>
+      ask().catch((error) => error instanceof Fault && error.code === "unavailable" ? ask() : Promise.reject(error));
+    const putting = patiently(() => chunks.put("job", path));
     await new Promise((resolve) => setTimeout(resolve, 50));
     await leader.end();
     const file = await putting;
     await leader.start();
     await nats.settled();
-    const getting = chunks.download(file, joinPath(folder, "back"));
+    const getting = patiently(() => chunks.download(file, joinPath(folder, "back")));
     await (await nats.leader(node.names.streams.files))!.end();
     await getting;
     assert.ok(bytes.equals(await Deno.readFile(joinPath(folder, "back"))));

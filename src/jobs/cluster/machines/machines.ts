@@ -7,7 +7,9 @@ import type { Machines, OwnWorkers } from "../../model/ports.ts";
 import { type Asking, nobodyReady } from "./asking.ts";
 import type { Announcement, Roll } from "./roll.ts";
 
-export function openMachines({ roll, asking, own }: {
+export function openMachines({ connected, roll, asking, own }: {
+  /** Whether the cluster can be reached: what machines said before says nothing then. */
+  connected(): boolean;
   readonly roll: Roll;
   readonly asking: Asking;
   readonly own: OwnWorkers;
@@ -30,7 +32,7 @@ export function openMachines({ roll, asking, own }: {
     return { known, others: others.sort((a, b) => a.name < b.name ? -1 : 1) };
   }
 
-  const ready = () => sum(roll.present(), (machine) => machine.ready);
+  const ready = () => connected() ? sum(roll.present(), (machine) => machine.ready) : 0;
 
   return {
     workers: () => sum(roll.present(), ({ workers }) => workers),

@@ -33,7 +33,7 @@ unpack() {
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
   say "unpacking $version into $base (once, $megabytes MB)"
-  find "$base" -maxdepth 1 -name '.unpack.*' -mtime +0 -exec rm -rf {} + # of starts that were killed
+  find "$base" -maxdepth 1 -name '.unpack.*' -mtime +0 -exec rm -rf {} + 2>/dev/null || : # of starts that were killed; those of others may go while it looks
   why=$(extract) && [ -z "$why" ] && whole "$fresh" || case $why in
     *gzip:* | *header* | *archive*) fail "Cannot unpack $0: it is damaged. Fetch it again." ;;
     *' space '* | *' quota '*) fail "Cannot unpack into $base: it is full. $megabytes MB are needed: make room there, or set XDG_CACHE_HOME to another folder." ;;

@@ -75,6 +75,7 @@ Deno.test("package: the first start unpacks, every start hands over with the com
     ]);
     assert.deepEqual(lines.slice(8, -5).map((flag) => flag.split("=")[0]), [
       "--allow-read",
+      "--allow-net",
       "--allow-sys",
       "--allow-env",
       "--ignore-env",

@@ -1,18 +1,12 @@
 /** A machine of a cluster that only works: GPU workers between a backend and nobody who asks. */
 import type { StoreOptions } from "../weights/store/store.ts";
 import { findModelForJob } from "./machine/find_model.ts";
-import type { Backend, OwnWorkers } from "./model/ports.ts";
-import { openSupervisor } from "./workers/supervisor.ts";
-
-/** How long a worker may take to finish its step and save, in ms. */
-const GRACE = 25_000;
-
-/** Where jobs come from. */
-type MachineBackend = Pick<Backend, "source" | "close"> & { join(own: OwnWorkers): void };
+import type { WorkBackend } from "./model/ports.ts";
+import { GRACE, openSupervisor } from "./workers/supervisor.ts";
 
 export interface GpuMachineOptions {
   /** @throws Error that says what to do */
-  openBackend(options: { readonly stopping: AbortSignal; log(text: string): void }): Promise<MachineBackend>;
+  openBackend(options: { readonly stopping: AbortSignal; log(text: string): void }): Promise<WorkBackend>;
   /** What to start for `splice worker`. */
   readonly workerCommand: { readonly command: string; readonly args: readonly string[] };
   /** How many GPU workers. */

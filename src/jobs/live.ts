@@ -16,7 +16,7 @@ import { type InputName, INPUTS } from "./model/work.ts";
 import { openRetention } from "./retention.ts";
 import { findModelForJob } from "./machine/find_model.ts";
 import { openPictureCalls, SUFFIX } from "./workers/picture_calls.ts";
-import { openSupervisor } from "./workers/supervisor.ts";
+import { GRACE, openSupervisor } from "./workers/supervisor.ts";
 import { tend } from "./workers/tended.ts";
 
 export interface LiveOptions {
@@ -46,9 +46,6 @@ export interface Live {
   /** Saves running jobs, which go back to the queue, and ends every process. The store is there until `answered`, for requests that are under way. */
   stop(answered?: Promise<unknown>): Promise<void>;
 }
-
-/** How long a worker may take to finish its step and save, in ms. */
-const GRACE = 25_000;
 
 /** Opens everything. @throws Error that says what to do: the folder is in use, cannot be written, ... */
 export async function openLive(options: LiveOptions): Promise<Live> {

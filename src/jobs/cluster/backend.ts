@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { StoreOptions } from "../../weights/store/store.ts";
 import { lockFolder } from "../machine/folder_lock.ts";
 import { findModelForJob } from "../machine/find_model.ts";
-import type { Backend, JobSource, OwnWorkers } from "../model/ports.ts";
+import type { Backend, JobSource, OwnWorkers, WorkBackend } from "../model/ports.ts";
 import { openChunks } from "./chunks.ts";
 import {
   checkCredentials,
@@ -96,7 +96,7 @@ export async function openCluster(options: ClusterOptions): Promise<Backend> {
 /** For a GPU machine that answers nobody: it takes jobs and calls. @throws Error of one line: what is wrong, and what to do */
 export async function openClusterMachine(
   options: ClusterOptions,
-): Promise<Pick<Backend, "source" | "close"> & { join(own: OwnWorkers): void }> {
+): Promise<WorkBackend> {
   await using opening = new AsyncDisposableStack();
   const base = await openBase(options, opening);
   const opened = opening.move();

@@ -13,7 +13,7 @@ import type { Connection } from "./connection.ts";
 import { insist, type Insistence, isGone } from "./faults.ts";
 import type { FileRef } from "./snapshot.ts";
 import type { Names } from "./streams.ts";
-import { unlessAborted } from "./waiting.ts";
+import { unlessAborted } from "../model/waiting.ts";
 
 export interface Chunks {
   /** Stores a file of this machine, a few chunks of it in memory at a time. Durable when this resolves. Once the signal is aborted it gives up at once. @throws Fault unavailable; the signal's reason */

@@ -5,7 +5,7 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { errors } from "@nats-io/nats-core";
 import { Fault } from "../model/job.ts";
-import { pause as wait } from "./waiting.ts";
+import { pause as wait } from "../model/waiting.ts";
 
 /** An answer to a request is waited for so long in all, in ms, before whoever asked is told to come back. */
 const PATIENCE = 15_000;

@@ -13,7 +13,7 @@ import { HEADERS, type Log } from "./log.ts";
 import { openPull } from "./pull.ts";
 import { recordOfSnapshot } from "./snapshot.ts";
 import { CONSUMERS, type Names } from "./streams.ts";
-import { pause } from "./waiting.ts";
+import { pause } from "../model/waiting.ts";
 
 export interface OutboxOptions {
   readonly connection: Pick<Connection, "js" | "manager" | "hold">;

@@ -3,8 +3,8 @@
  * opened. Invariant: what is wrong is said once, in one line, whenever it is another thing that is wrong.
  */
 import { Fault, statusSchema } from "../model/job.ts";
-import type { Backend, JobSource, Machines, OwnWorkers } from "../model/ports.ts";
-import { pause } from "./waiting.ts";
+import type { Backend, JobSource, Machines, OwnWorkers, WorkBackend } from "../model/ports.ts";
+import { pause } from "../model/waiting.ts";
 
 /** Between one try to open it and the next, in ms. */
 const BETWEEN_TRIES = 3000;
@@ -80,11 +80,8 @@ export function openPatiently(options: PatientOptions<Backend>): Backend {
   };
 }
 
-/** A GPU machine's. */
-export type Machine = Pick<Backend, "source" | "close"> & { join(own: OwnWorkers): void };
-
-/** Resolves at once. */
-export function openMachinePatiently(options: PatientOptions<Machine>): Machine {
+/** A GPU machine's. Resolves at once. */
+export function openMachinePatiently(options: PatientOptions<WorkBackend>): WorkBackend {
   const { opened } = tryOn(options);
   return {
     source: sourceOf(opened),

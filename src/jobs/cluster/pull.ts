@@ -4,7 +4,7 @@
  */
 import type { Consumer, JsMsg } from "@nats-io/jetstream";
 import type { Connection } from "./connection.ts";
-import { pause, unlessAborted } from "./waiting.ts";
+import { pause, unlessAborted } from "../model/waiting.ts";
 
 export interface Pull {
   /** The next message. Null where there is none for a while, or the signal is aborted: ask again, or leave. */

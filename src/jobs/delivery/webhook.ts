@@ -5,6 +5,7 @@
 import { post } from "./post.ts";
 import { addressesOf, hostOf, type Resolve } from "./public_address.ts";
 import type { Due, Outbox } from "../model/ports.ts";
+import { unlessAborted } from "../model/waiting.ts";
 import { sign } from "./signature.ts";
 export { checkWebhookUrl } from "./public_address.ts";
 export { verifySignature } from "./signature.ts";
@@ -144,16 +145,6 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
     const timer = backgroundTimer(end, ms);
     signal.addEventListener("abort", end);
     if (signal.aborted) end();
-  });
-}
-
-/** What is waited for cannot always be ended; the waiting can. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    if (signal.aborted) stop();
-    signal.addEventListener("abort", stop);
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
   });
 }
 

@@ -172,6 +172,9 @@ export interface Backend {
   close(): Promise<void>;
 }
 
+/** What a process needs that only works. */
+export type WorkBackend = Pick<Backend, "source" | "close"> & { join(own: OwnWorkers): void };
+
 export interface OwnWorkers extends Workers {
   /** The jobs that they work on. */
   jobs(): string[];

@@ -15,6 +15,8 @@ const PATIENCE = 600_000;
 /** Once steps are timed: this many of them, but at least this long, in ms. */
 const PATIENT_STEPS = 20;
 const LEAST_PATIENCE = 120_000;
+/** How long a worker that is told to stop may take to finish its step and save, in ms. */
+export const GRACE = 25_000;
 /** How many calls a worker is given at a time: it answers them between two steps, which can take seconds. */
 const CALLS_AT_ONCE = 8;
 export interface SupervisorOptions {

@@ -10,7 +10,7 @@ import type { Chunks } from "../chunks.ts";
 import type { Connection } from "../connection.ts";
 import type { FileRef } from "../snapshot.ts";
 import type { Names } from "../streams.ts";
-import { unlessAborted } from "../waiting.ts";
+import { unlessAborted } from "../../model/waiting.ts";
 
 export const fileRefSchema = z.strictObject({
   subject: z.string(),

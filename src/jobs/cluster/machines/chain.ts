@@ -5,7 +5,7 @@
 import type { JsMsg } from "@nats-io/jetstream";
 import { type EventData, Fault } from "../../model/job.ts";
 import { type At, Fenced, type Log } from "../log.ts";
-import { pause } from "../waiting.ts";
+import { pause } from "../../model/waiting.ts";
 import { progressed, type Snapshot, started } from "../snapshot.ts";
 
 export interface ChainOptions {

@@ -22,7 +22,7 @@ import {
   type Snapshot,
   succeeded,
 } from "../snapshot.ts";
-import { pause } from "../waiting.ts";
+import { pause } from "../../model/waiting.ts";
 
 export interface LeaseOptions {
   readonly chain: Chain;

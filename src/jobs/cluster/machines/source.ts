@@ -17,7 +17,7 @@ import { type At, Fenced, type Log } from "../log.ts";
 import { claimed, failed, isActive, recordOfSnapshot, type Snapshot } from "../snapshot.ts";
 import { openPull } from "../pull.ts";
 import { CONSUMERS, type Names } from "../streams.ts";
-import { pause } from "../waiting.ts";
+import { pause } from "../../model/waiting.ts";
 
 export interface SourceOptions {
   readonly connection: Pick<Connection, "js" | "hold">;
